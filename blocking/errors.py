@@ -1,0 +1,5 @@
+"""Errors that blocking raises; each message says what is wrong, where, and what to do."""
+
+
+class BlockingError(ValueError):
+    """A request that blocking cannot carry out (bad setting, bad model, missing library)."""

@@ -1,0 +1,58 @@
+"""Candidate pairs: which items are worth comparing, and why."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from blocking.errors import BlockingError
+
+Int64s = npt.NDArray[np.int64]
+Float32s = npt.NDArray[np.float32]
+
+#: Rules that propose pairs; a pair's `rule` is a bit set of `1 << index` of the rules that proposed it.
+RULES = ("neighbours", "same_form", "organization_neighbours", "acronym_place", "shared_key", "second_pass")
+
+
+@dataclass(frozen=True)
+class CandidatePairs:
+    """Pairs of item numbers with `left < right`, each pair once, ordered by (left, right).
+
+    Attributes:
+        left: int64, shape (n,).
+        right: int64, shape (n,).
+        similarity: float32 cosine in [-1, 1], shape (n,).
+        rule: uint8 bit set over `RULES`, shape (n,).
+    """
+
+    left: Int64s
+    right: Int64s
+    similarity: Float32s
+    rule: npt.NDArray[np.uint8]
+
+    def __post_init__(self) -> None:
+        lengths = {len(self.left), len(self.right), len(self.similarity), len(self.rule)}
+        if len(lengths) != 1:
+            raise BlockingError(f"candidate pairs need columns of one length, got {sorted(lengths)}")
+        if not len(self.left):
+            return
+        if not np.all(self.left < self.right):
+            raise BlockingError("candidate pairs need left < right")
+        if self.left[0] < 0:
+            raise BlockingError("candidate pairs need item numbers of 0 or more")
+        step = np.diff(self.left)
+        if not np.all((step > 0) | ((step == 0) & (np.diff(self.right) > 0))):
+            raise BlockingError("candidate pairs need each pair once, ordered by (left, right)")
+        if np.abs(self.similarity).max() > 1.0001:
+            raise BlockingError("similarity must lie in [-1, 1]")
+
+    def __len__(self) -> int:
+        return len(self.left)
+
+    @classmethod
+    def empty(cls) -> CandidatePairs:
+        """No pairs at all."""
+        none = np.empty(0, np.int64)
+        return cls(none, none, np.empty(0, np.float32), np.empty(0, np.uint8))

@@ -1,0 +1,128 @@
+"""The nouns: what flows from stage to stage. Columns for millions of rows, one attribute a column."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.errors import AffilError
+
+Int64s = npt.NDArray[np.int64]
+Float64s = npt.NDArray[np.float64]
+#: Called with (items done, items in all) by long stages; the CLI draws a bar from it.
+Progress = Callable[[int, int], None]
+
+MAIN, PARENT, PARTNER = "main", "parent", "partner"
+
+
+def affiliation_id(raw: str) -> str:
+    """Id of a raw string: `a` and the first 16 hex digits of its MD5, so that input order does not matter.
+
+    The same as DuckDB's `'a' || md5(raw)[:16]`, which is what folding uses.
+    """
+    return "a" + hashlib.md5(raw.encode("utf-8", "surrogatepass"), usedforsecurity=False).hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class Affiliations:
+    """Distinct raw strings, ordered by `affiliation_id`; raw is never altered."""
+
+    affiliation_id: list[str]
+    affiliation: list[str]
+    n_occurrences: Int64s
+
+    def __post_init__(self) -> None:
+        if not len(self.affiliation_id) == len(self.affiliation) == len(self.n_occurrences):
+            raise AffilError("affiliations need columns of one length")
+
+    def __len__(self) -> int:
+        return len(self.affiliation)
+
+
+@dataclass(frozen=True)
+class SetAside:
+    """What was taken out of the data path, and why; nothing is dropped in silence.
+
+    `string` is the whole raw string (`is_whole`) or the piece that was cut from it (an e-mail, a person's
+    name …); `affiliation` is the number of the string in `Affiliations`, -1 where the string never got there.
+    """
+
+    string: list[str]
+    reason: list[str]
+    n_occurrences: list[int]
+    is_whole: list[bool]
+    affiliation: list[int]
+
+    def __len__(self) -> int:
+        return len(self.string)
+
+    def __add__(self, other: SetAside) -> SetAside:
+        return SetAside(
+            self.string + other.string,
+            self.reason + other.reason,
+            self.n_occurrences + other.n_occurrences,
+            self.is_whole + other.is_whole,
+            self.affiliation + other.affiliation,
+        )
+
+    @classmethod
+    def empty(cls) -> SetAside:
+        """Nothing set aside."""
+        return cls([], [], [], [], [])
+
+
+@dataclass(frozen=True)
+class Cleaned:
+    """One repaired text for each affiliation; `""` where the whole string was set aside."""
+
+    affiliations: Affiliations
+    text: list[str]
+    set_aside: SetAside
+
+    def __post_init__(self) -> None:
+        if len(self.text) != len(self.affiliations):
+            raise AffilError("cleaning must give one text for each affiliation")
+
+
+@dataclass(frozen=True)
+class Mention:
+    """One organisation as one string names it. `organization` is `""` where the string names none."""
+
+    organization: str
+    role: str = MAIN
+    units: tuple[str, ...] = ()
+    city: str | None = None
+    region: str | None = None
+    country_code: str | None = None
+    #: The text that the mention is compared by: for the main mention the whole string.
+    context: str = ""
+    acronyms: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Mentions:
+    """Mentions in the order of their affiliations: at least one for each text that has letters, one main each.
+
+    `affiliation` holds the number of the affiliation, shape (n,), non-decreasing.
+    """
+
+    affiliations: Affiliations
+    affiliation: Int64s
+    mention: list[Mention]
+    set_aside: SetAside = field(default_factory=SetAside.empty)
+
+    def __post_init__(self) -> None:
+        if len(self.affiliation) != len(self.mention):
+            raise AffilError("mentions need one affiliation number each")
+        if len(self.affiliation) and np.any(np.diff(self.affiliation) < 0):
+            raise AffilError("mentions must be in the order of their affiliations")
+        mains = [m.role == MAIN for m in self.mention]
+        if not np.array_equal(self.affiliation[np.array(mains, bool)], np.unique(self.affiliation)):
+            raise AffilError("every affiliation with mentions needs exactly one main mention")
+
+    def __len__(self) -> int:
+        return len(self.mention)
