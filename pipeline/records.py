@@ -126,3 +126,86 @@ class Mentions:
 
     def __len__(self) -> int:
         return len(self.mention)
+
+
+@dataclass(frozen=True)
+class Forms:
+    """What models compare, one entry a mention.
+
+    Attributes:
+        display: organisation for people ("" where the string names none).
+        context: compare form of the text that the mention is compared by.
+        organization: compare form of the organisation ("" where there is none).
+        units: compare form of the subordinate units.
+        acronyms: upper-case acronyms that the string states for the organisation.
+        city, region, country_code: place, None where unknown.
+        is_main: whether the mention is its string's main one.
+        keys: for each key rule, the keys of every mention (blocking pairs up equal ones).
+    """
+
+    display: list[str]
+    context: list[str]
+    organization: list[str]
+    units: list[str]
+    acronyms: list[tuple[str, ...]]
+    city: list[str | None]
+    region: list[str | None]
+    country_code: list[str | None]
+    is_main: npt.NDArray[np.bool_]
+    keys: dict[str, list[tuple[str, ...]]]
+
+    def __len__(self) -> int:
+        return len(self.context)
+
+    @property
+    def views(self) -> dict[str, list[str]]:
+        """Texts that neighbours are sought by, one list a rule; "" takes no part (no organisation, no neighbours)."""
+        context = [c if o else "" for c, o in zip(self.context, self.organization, strict=True)]
+        return {"neighbours": context, "organization_neighbours": self.organization}
+
+
+@dataclass(frozen=True)
+class ScoredPairs:
+    """Candidate pairs with a model's raw output beside the similarity; nothing is overwritten.
+
+    Attributes:
+        left, right: mention numbers, left < right.
+        similarity: cosine that blocking measured.
+        rule: bit set of the rules that proposed the pair.
+        logit: log-odds of the feature model.
+        rescored: logit of the cross-encoder, NaN where it was not asked.
+    """
+
+    left: Int64s
+    right: Int64s
+    similarity: npt.NDArray[np.float32]
+    rule: npt.NDArray[np.uint8]
+    logit: Float64s
+    rescored: Float64s
+
+    def __post_init__(self) -> None:
+        columns = (self.left, self.right, self.similarity, self.rule, self.logit, self.rescored)
+        if len({len(c) for c in columns}) != 1:
+            raise AffilError("scored pairs need columns of one length")
+        if len(self.left) and not np.all(self.left < self.right):
+            raise AffilError("scored pairs need left < right")
+
+    def __len__(self) -> int:
+        return len(self.left)
+
+
+@dataclass(frozen=True)
+class Matches:
+    """Scored pairs with the calibrated probability that both mentions are one institution."""
+
+    pairs: ScoredPairs
+    probability: Float64s
+
+    def __post_init__(self) -> None:
+        if len(self.probability) != len(self.pairs):
+            raise AffilError("matches need one probability a pair")
+        if len(self.probability) and not (self.probability.min() >= 0 and self.probability.max() <= 1):
+            raise AffilError("a match probability must lie between 0 and 1")
+
+    def __len__(self) -> int:
+        return len(self.probability)

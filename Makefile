@@ -1,0 +1,48 @@
+# Two commands for a fresh machine with Python 3.11+, git and make: `make demo` and `make test`.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+DATA ?= $(or $(AFFIL_DATA),../shared/data)
+
+.PHONY: demo test check format benchmark models clean
+
+# A stamp a set of dependencies: nothing is installed again unless what is asked for changed.
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed-cpu: $(BIN)/python pyproject.toml constraints.txt
+	$(PIP) -e '.[cpu]'
+	@touch $@
+
+$(VENV)/.installed-test: $(VENV)/.installed-cpu
+	$(PIP) torch
+	$(PIP) -e '.[cpu,models,test]'
+	@touch $@
+
+demo: $(VENV)/.installed-cpu ## Resolve the example and show what came out.
+	$(BIN)/affil resolve examples/affiliations.csv --output out/demo --id-column id --count-column n_papers --overwrite
+	$(BIN)/affil evaluate out/demo --gold examples/affiliations.csv --cluster-column institution --separator '|' --save
+	@echo "open out/demo/report.html in a browser"
+
+test: $(VENV)/.installed-test ## The test suite.
+	$(BIN)/python -m pytest
+
+check: $(VENV)/.installed-test ## Format, lint and types.
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: $(VENV)/.installed-test ## Put the code into shape.
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+benchmark: $(VENV)/.installed-test ## The figures of the README; needs the labelled data (AFFIL_DATA).
+	$(BIN)/python benchmarks/quality.py --data $(DATA)
+	$(BIN)/python benchmarks/speed.py --data $(DATA)
+
+models: $(VENV)/.installed-test ## Fit the shipped models again.
+	$(BIN)/affil train scorer --labels $(DATA)/labelled/shared_clusters.tsv --output pipeline/models/pair_scorer
+
+clean:
+	rm -rf out build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

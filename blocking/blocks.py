@@ -1,0 +1,253 @@
+"""Texts and keys in, candidate pairs out: neighbours of every view, united with what the keys propose."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from blocking.encoders import CorpusEncoder, Encoder, load_encoder
+from blocking.errors import BlockingError
+from blocking.keys import KeyPairs, key_codes, pairs_of_codes, ranges, sorted_pairs
+from blocking.neighbours import nearest_neighbours
+from blocking.pairs import RULES, CandidatePairs, Float32s, Int64s
+from blocking.settings import BlockingSettings, Progress
+
+log = logging.getLogger(__name__)
+
+#: The rule that joins items whose text is the same in the first view.
+SAME_FORM = "same_form"
+#: Pairs whose cosine is taken at once: 64 MB at 512 dimensions.
+_SIMILARITY_CHUNK = 1 << 14
+
+
+@dataclass(frozen=True)
+class BlockingResult:
+    """Candidate pairs and what they were found with.
+
+    Attributes:
+        pairs: the candidate pairs.
+        encoder: the encoder, with the weights that it learned.
+        text_number: int64, the row of `vectors` that holds each item's text in the first view, -1 for none.
+        vectors: float32, one row for each distinct text of the first view, in the order of the sorted texts.
+        n_pairs_by_rule: pairs that each rule proposed; a pair counts for every rule that proposed it.
+        n_oversized_blocks: for each key rule, blocks too large for all their items to meet.
+    """
+
+    pairs: CandidatePairs
+    encoder: Encoder
+    text_number: Int64s = field(repr=False)
+    vectors: Float32s = field(repr=False)
+    n_pairs_by_rule: dict[str, int]
+    n_oversized_blocks: dict[str, int]
+
+
+@dataclass(frozen=True)
+class _View:
+    """One text for each item: the distinct texts, sorted, and which of them each item has (-1: none)."""
+
+    texts: list[str]
+    number: Int64s
+
+
+def block(
+    texts: Sequence[str] | Mapping[str, Sequence[str]],
+    keys: Mapping[str, Sequence[str | None]] | None = None,
+    settings: BlockingSettings | None = None,
+    *,
+    encoder: Encoder | None = None,
+    on_progress: Progress | None = None,
+) -> CandidatePairs:
+    """Items as texts and keys in, the pairs worth comparing out, whatever the order of the items.
+
+    Args:
+        texts: one text for each item; or several views of the items, each under the rule of `RULES` that
+            its neighbours go by (such as "neighbours", "organization_neighbours"). A blank text has no
+            neighbours. The first view is the one that `similarity` is measured in and "same_form" looks at.
+        keys: key rules of `RULES`, each with one key for each item; None and "" are no key.
+        settings: what to choose; the defaults need no model.
+        encoder: used instead of the one that the settings name; fitted here if it learns from the corpus
+            and has not yet.
+        on_progress: called with (texts encoded or searched, texts to encode and to search).
+
+    Returns:
+        Pairs with `left < right`, each once.
+
+    Raises:
+        BlockingError: columns of several lengths, an unknown rule, a model or library that is not there.
+    """
+    return block_in_detail(texts, keys, settings, encoder=encoder, on_progress=on_progress).pairs
+
+
+def block_in_detail(
+    texts: Sequence[str] | Mapping[str, Sequence[str]],
+    keys: Mapping[str, Sequence[str | None]] | None = None,
+    settings: BlockingSettings | None = None,
+    *,
+    encoder: Encoder | None = None,
+    on_progress: Progress | None = None,
+) -> BlockingResult:
+    """As `block`; the encoder, the vectors and the counts come with the pairs."""
+    settings = settings or BlockingSettings()
+    columns = dict(texts) if isinstance(texts, Mapping) else {"neighbours": texts}
+    keys = keys or {}
+    n_items = _check(columns, keys)
+    views = {rule: _view(column) for rule, column in columns.items()}
+    codes = {rule: key_codes(column) for rule, column in keys.items()}
+    first = next(iter(views.values()))
+    encoder = _prepared(encoder, first.texts, settings)
+    # Rings and expansions run through the items in an order that their contents set, not the caller.
+    order = np.lexsort([*codes.values(), *(view.number for view in views.values())])
+    progress = _Steps(on_progress, 2 * sum(len(view.texts) for view in views.values()))
+
+    proposed: list[tuple[str, Int64s, Int64s]] = []
+    vectors = np.zeros((len(first.texts), encoder.dimensions), np.float32)
+    for rule, view in views.items():
+        found = encoder.encode(view.texts, on_progress=progress.next(len(view.texts)))
+        if view is first:
+            vectors = found
+        left, right = _linked_texts(found, settings, progress.next(len(view.texts)))
+        proposed.append((rule, *_items_of(left, right, view.number, order, settings.n_neighbours)))
+    oversized: dict[str, int] = {}
+    for rule, numbers in [(SAME_FORM, first.number), *codes.items()]:
+        by_key = pairs_of_codes(numbers, settings.max_block, order)
+        _report(rule, by_key, settings.max_block)
+        oversized[rule] = oversized.get(rule, 0) + by_key.n_oversized_blocks
+        proposed.append((rule, by_key.left, by_key.right))
+
+    pairs = _unite(proposed, n_items, first.number, vectors)
+    counts = {rule: int((pairs.rule >> RULES.index(rule) & 1).sum()) for rule, _, _ in proposed}
+    log.info("blocked %d items: %d pairs, %s", n_items, len(pairs), counts)
+    return BlockingResult(pairs, encoder, first.number, vectors, counts, oversized)
+
+
+def _check(texts: Mapping[str, Sequence[str]], keys: Mapping[str, Sequence[str | None]]) -> int:
+    """The number of items, once every column has that length and every rule its name."""
+    if not texts:
+        raise BlockingError("block needs at least one view of the items' texts, got none")
+    unknown = [rule for rule in (*texts, *keys) if rule not in RULES]
+    if unknown:
+        raise BlockingError(f"no such rule: {', '.join(unknown)}; rules are {', '.join(RULES)}")
+    both = [rule for rule in texts if rule in keys or rule == SAME_FORM]
+    if both:
+        raise BlockingError(f"{both[0]} is a rule for keys here, so it cannot name a view of the texts")
+    lengths = {rule: len(column) for rule, column in (*texts.items(), *keys.items())}
+    if len(set(lengths.values())) > 1:
+        raise BlockingError(
+            f"block needs one text and one key for each item, got columns of lengths {lengths}"
+        )
+    return next(iter(lengths.values()))
+
+
+def _view(column: Sequence[str]) -> _View:
+    """Sorted distinct texts: encoding, index and ties then do not depend on the order of the items."""
+    visible = [text if text.strip() else "" for text in column]
+    return _View(sorted({text for text in visible if text}), key_codes(visible))
+
+
+def _prepared(encoder: Encoder | None, texts: Sequence[str], settings: BlockingSettings) -> Encoder:
+    """The encoder to use, fitted to the texts if it learns from them and has not yet."""
+    if encoder is None:
+        encoder = load_encoder(
+            settings.encoder,
+            truncate_dim=settings.truncate_dim,
+            device=settings.device,
+            batch_size=settings.batch_size,
+            prompt=settings.prompt,
+        )
+    if isinstance(encoder, CorpusEncoder) and not encoder.is_fitted:
+        encoder.fit(texts)
+    return encoder
+
+
+def _linked_texts(
+    vectors: Float32s, settings: BlockingSettings, on_progress: Progress | None
+) -> tuple[Int64s, Int64s]:
+    """Row numbers of vectors and of their neighbours, row by row, the nearest first."""
+    ids, similarities = nearest_neighbours(vectors, settings.n_neighbours, settings, on_progress=on_progress)
+    is_link = (ids >= 0) & (similarities >= settings.min_similarity)
+    row, _ = np.nonzero(is_link)
+    return row.astype(np.int64), ids[is_link]
+
+
+def _items_of(
+    text: Int64s, neighbour: Int64s, number: Int64s, order: Int64s, n_neighbours: int
+) -> tuple[Int64s, Int64s]:
+    """Links between texts in, pairs of the items that have these texts out.
+
+    An item meets at most `n_neighbours / rank` items of its text's neighbour of that rank (and one at the
+    least), so that two texts with a thousand items each propose no million pairs: the two groups are joined
+    all the same, and "same_form" joins each group in itself.
+    """
+    members = order[number[order] >= 0]
+    sizes = np.bincount(number[members], minlength=int(number.max(initial=-1)) + 1)
+    starts = np.cumsum(sizes) - sizes
+    members = members[np.argsort(number[members], kind="stable")]
+
+    is_first = np.diff(text, prepend=-1) != 0
+    rank = ranges(np.diff(np.append(np.flatnonzero(is_first), len(text)))) + 1
+    n_met = np.minimum(sizes[neighbour], np.maximum(1, n_neighbours // rank))
+    link = np.repeat(np.arange(len(text)), sizes[text] * n_met)
+    place, step = np.divmod(ranges(sizes[text] * n_met), n_met[link])
+    item = members[starts[text[link]] + place]
+    other = members[starts[neighbour[link]] + (place + step) % sizes[neighbour[link]]]
+    return sorted_pairs(item, other, len(number))
+
+
+def _unite(
+    proposed: Sequence[tuple[str, Int64s, Int64s]], n_items: int, number: Int64s, vectors: Float32s
+) -> CandidatePairs:
+    """Every pair once, with the rules that proposed it and its cosine in the first view."""
+    keys = np.concatenate([left * n_items + right for _, left, right in proposed])
+    if not len(keys):
+        return CandidatePairs.empty()
+    rules = np.concatenate(
+        [np.full(len(left), 1 << RULES.index(rule), np.uint8) for rule, left, _ in proposed]
+    )
+    order = np.argsort(keys, kind="stable")
+    keys, rules = keys[order], rules[order]
+    first = np.flatnonzero(np.diff(keys, prepend=-1))
+    united: npt.NDArray[np.uint8] = np.bitwise_or.reduceat(rules, first)
+    left, right = np.divmod(keys[first], n_items)
+    return CandidatePairs(left, right, _cosines(number[left], number[right], vectors), united)
+
+
+def _cosines(a: Int64s, b: Int64s, vectors: Float32s) -> Float32s:
+    """Cosines of pairs of rows; 0 where one of them is no row (-1)."""
+    cosines = np.zeros(len(a), np.float32)
+    for start in range(0, len(a), _SIMILARITY_CHUNK):
+        part = slice(start, start + _SIMILARITY_CHUNK)
+        is_known = (a[part] >= 0) & (b[part] >= 0)
+        known = np.flatnonzero(is_known) + start
+        cosines[known] = np.einsum("ij,ij->i", vectors[a[known]], vectors[b[known]])
+    clipped: Float32s = np.clip(cosines, -1, 1)
+    return clipped
+
+
+def _report(rule: str, by_key: KeyPairs, max_block: int) -> None:
+    if by_key.n_oversized_blocks:
+        log.warning(
+            "rule %s: %d blocks hold more than %d items (the largest %d); in these each item meets only some",
+            rule,
+            by_key.n_oversized_blocks,
+            max_block,
+            by_key.largest_block,
+        )
+
+
+class _Steps:
+    """One progress bar over several steps, each of which counts from nought."""
+
+    def __init__(self, on_progress: Progress | None, total: int) -> None:
+        self._on_progress, self._total, self._done = on_progress, total, 0
+
+    def next(self, size: int) -> Progress | None:
+        """The size of the next step in, the callback for it out."""
+        report, before = self._on_progress, self._done
+        self._done += size
+        if report is None:
+            return None
+        return lambda done, _: report(before + done, self._total)

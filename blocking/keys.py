@@ -1,0 +1,87 @@
+"""Pairs of items that share a key: whole small blocks, and a bounded ring through each large one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from blocking.pairs import Int64s
+from blocking.settings import at_least
+
+
+@dataclass(frozen=True)
+class KeyPairs:
+    """Pairs that keys propose, `left < right`, each once, ordered.
+
+    Attributes:
+        left: int64, shape (n,).
+        right: int64, shape (n,).
+        n_oversized_blocks: blocks of more than `max_block` items, whose items met only some of the others.
+        largest_block: items that share the most frequent key.
+    """
+
+    left: Int64s
+    right: Int64s
+    n_oversized_blocks: int
+    largest_block: int
+
+
+def key_pairs(keys: Sequence[str | None], max_block: int, order: Int64s | None = None) -> KeyPairs:
+    """One key for each item in, pairs of items that share one out; None and "" are no key.
+
+    In a block of more than `max_block` items each meets the next `max_block // 2` in a ring, so every item
+    has at most `max_block` partners and the block stays in one piece.
+
+    Args:
+        keys: one key for each item.
+        max_block: the largest block whose items all meet; at least 2.
+        order: the items in the order in which rings run through them; by default as they come.
+    """
+    return pairs_of_codes(key_codes(keys), max_block, order)
+
+
+def key_codes(keys: Sequence[str | None]) -> Int64s:
+    """Keys in; int64 numbers out that order as the keys do, -1 for None and ""."""
+    numbers: dict[str | None, int] = {key: n for n, key in enumerate(sorted({k for k in keys if k}))}
+    return np.fromiter((numbers.get(key, -1) for key in keys), np.int64, len(keys))
+
+
+def pairs_of_codes(codes: Int64s, max_block: int, order: Int64s | None = None) -> KeyPairs:
+    """As `key_pairs`, for keys that are numbers already, -1 for none."""
+    at_least("max_block", max_block, 2)
+    items = np.arange(len(codes), dtype=np.int64) if order is None else order
+    items = items[codes[items] >= 0]
+    if not len(items):
+        none = np.empty(0, np.int64)
+        return KeyPairs(none, none, 0, 0)
+    members = items[np.argsort(codes[items], kind="stable")]
+    starts = np.flatnonzero(np.diff(codes[members], prepend=-1))
+    sizes = np.diff(np.append(starts, len(members)))
+
+    start, size = np.repeat(starts, sizes), np.repeat(sizes, sizes)
+    place = np.arange(len(members)) - start
+    # Half a ring each way: a whole block is every later member, a large one the next max_block // 2.
+    n_partners = np.where(size <= max_block, size - 1 - place, max_block // 2)
+    step = ranges(n_partners)
+    first = np.repeat(np.arange(len(members)), n_partners)
+    other = start[first] + (place[first] + 1 + step) % size[first]
+    left, right = sorted_pairs(members[first], members[other], len(codes))
+    return KeyPairs(left, right, int((sizes > max_block).sum()), int(sizes.max()))
+
+
+def ranges(lengths: Int64s) -> Int64s:
+    """Lengths in, 0 … length-1 for each of them out, one after the other: [2, 3] gives [0, 1, 0, 1, 2]."""
+    ends = np.cumsum(lengths)
+    total = int(ends[-1]) if len(ends) else 0
+    return np.arange(total, dtype=np.int64) - np.repeat(ends - lengths, lengths)
+
+
+def sorted_pairs(a: Int64s, b: Int64s, n_items: int) -> tuple[Int64s, Int64s]:
+    """Two ends of each pair in; left and right out, each pair once, ordered by (left, right), none with itself."""
+    keys = np.minimum(a, b) * n_items + np.maximum(a, b)
+    keys = np.unique(keys[a != b])
+    if not len(keys):
+        return keys, keys.copy()
+    return keys // n_items, keys % n_items

@@ -1,0 +1,180 @@
+"""Nearest neighbours by cosine: FAISS or PyTorch, exact or approximate, on the CPU or a GPU."""
+
+from __future__ import annotations
+
+import logging
+import math
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from blocking.errors import BlockingError
+from blocking.pairs import Float32s, Int64s
+from blocking.settings import BlockingSettings, Progress, at_least
+
+log = logging.getLogger(__name__)
+
+#: Rows up to which a search of all against all is the quickest on a CPU, counting the building of an index.
+EXACT_ROWS = 50_000
+#: Rows above which an HNSW graph takes too long to build.
+HNSW_ROWS = 1_000_000
+#: Edges per node and breadth while building of the HNSW graph.
+_HNSW_EDGES, _HNSW_EF_CONSTRUCTION = 16, 80
+#: FAISS wants 39 training rows a cell or more.
+_ROWS_PER_CELL = 39
+#: What the GPU forms of FAISS indexes can return and probe at most.
+_GPU_LIMIT = 2048
+_QUERY_CHUNK = 8192
+
+
+def nearest_neighbours(
+    vectors: Float32s,
+    n_neighbours: int,
+    settings: BlockingSettings | None = None,
+    *,
+    on_progress: Progress | None = None,
+) -> tuple[Int64s, Float32s]:
+    """Vectors of length 1 in; each row's nearest other rows and their cosines out.
+
+    Args:
+        vectors: float32, shape (n, d); rows of zeros have no neighbours and are nobody's neighbour.
+        n_neighbours: neighbours wanted for each row.
+        settings: index, backend, device and their figures.
+        on_progress: called with (rows searched, rows in all).
+
+    Returns:
+        ids int64 and similarities float32, both of shape (n, n_neighbours), most similar first, equal ones
+        by id; where a row has fewer neighbours, id -1 and similarity 0.
+
+    Raises:
+        BlockingError: rows of another length, a missing library, or no GPU although one is asked for.
+    """
+    settings = settings or BlockingSettings()
+    at_least("n_neighbours", n_neighbours, 1)
+    lengths = np.linalg.norm(vectors, axis=1)
+    rows = np.flatnonzero(lengths > 0)
+    if np.any(np.abs(lengths[rows] - 1) > 1e-3):
+        raise BlockingError(
+            "nearest_neighbours needs vectors of length 1 (or of zeros); normalise them first"
+        )
+    ids = np.full((len(vectors), n_neighbours), -1, np.int64)
+    similarities = np.zeros((len(vectors), n_neighbours), np.float32)
+    if len(rows) < 2:
+        return ids, similarities
+    used = np.ascontiguousarray(vectors if len(rows) == len(vectors) else vectors[rows], np.float32)
+    wanted = min(n_neighbours, len(rows) - 1)
+    if _backend(len(rows), settings) == "torch":
+        from blocking.torch_search import search_torch
+
+        found, cosines = search_torch(used, wanted + 1, settings.device, on_progress)
+    else:
+        found, cosines = _search_faiss(used, wanted + 1, settings, on_progress)
+    found, cosines = _without_self(found, cosines, wanted)
+    ids[rows, :wanted] = np.where(found >= 0, rows[found], -1)
+    similarities[rows, :wanted] = cosines
+    return ids, similarities
+
+
+def _without_self(found: Int64s, cosines: Float32s, n_neighbours: int) -> tuple[Int64s, Float32s]:
+    """Neighbours without the row itself and without padding, ordered by cosine, then id.
+
+    With equal vectors the row itself is anywhere in the answer or not in it, so it goes by its id.
+    """
+    is_out = (found < 0) | (found == np.arange(len(found))[:, None])
+    ranked = np.where(is_out, np.float32(-np.inf), cosines)
+    order = np.lexsort((found, -ranked))[:, :n_neighbours]
+    ids, ranked = np.take_along_axis(found, order, 1), np.take_along_axis(ranked, order, 1)
+    is_neighbour = np.isfinite(ranked)
+    clipped = np.clip(np.where(is_neighbour, ranked, 0), -1, 1).astype(np.float32)
+    return np.where(is_neighbour, ids, -1), clipped
+
+
+def _backend(n_rows: int, settings: BlockingSettings) -> str:
+    """The library that searches, so that a GPU is used if any of them sees one."""
+    if settings.backend != "auto":
+        return settings.backend
+    # A small search is over on the CPU before PyTorch is imported.
+    is_worth_asking = settings.device == "cuda" or (settings.device == "auto" and n_rows > EXACT_ROWS)
+    if not is_worth_asking or settings.index in ("hnsw", "ivf") or _has_gpu(import_faiss()):
+        return "faiss"
+    from blocking.torch_search import has_torch_gpu
+
+    return "torch" if has_torch_gpu() else "faiss"
+
+
+def import_faiss() -> ModuleType:
+    """Nothing in, the FAISS module out; `BlockingError` where it is not installed."""
+    try:
+        import faiss
+    except ImportError as error:
+        raise BlockingError(
+            "searching neighbours needs FAISS: pip install 'affiliation-resolver[cpu]'"
+        ) from error
+    module: ModuleType = faiss
+    return module
+
+
+def _has_gpu(faiss: ModuleType) -> bool:
+    """Whether this is a GPU build of FAISS that sees a GPU; CPU builds lack the GPU classes."""
+    return hasattr(faiss, "StandardGpuResources") and faiss.get_num_gpus() > 0
+
+
+def _search_faiss(
+    vectors: Float32s, n_results: int, settings: BlockingSettings, on_progress: Progress | None
+) -> tuple[Int64s, Float32s]:
+    """Each row's best rows, itself among them, padded with id -1 as FAISS does."""
+    faiss = import_faiss()
+    is_gpu = settings.device != "cpu" and _has_gpu(faiss)
+    if settings.device == "cuda" and not is_gpu:
+        raise BlockingError("device 'cuda' was asked for, but FAISS sees no GPU; use 'auto' or 'cpu'")
+    kind = index_kind(len(vectors), settings.index, is_gpu)
+    if is_gpu and n_results > _GPU_LIMIT:
+        raise BlockingError(f"FAISS finds at most {_GPU_LIMIT - 1} neighbours on a GPU, got {n_results - 1}")
+    log.info("searching %d rows: FAISS %s index on the %s", len(vectors), kind, "GPU" if is_gpu else "CPU")
+    index = _build(faiss, vectors, kind, settings, is_gpu)
+
+    found = np.empty((len(vectors), n_results), np.int64)
+    cosines = np.empty((len(vectors), n_results), np.float32)
+    for start in range(0, len(vectors), _QUERY_CHUNK):
+        queries = vectors[start : start + _QUERY_CHUNK]
+        end = start + len(queries)
+        cosines[start:end], found[start:end] = index.search(queries, n_results)
+        if on_progress:
+            on_progress(end, len(vectors))
+    return found, cosines
+
+
+def index_kind(n_rows: int, index: str, is_gpu: bool) -> str:
+    """Number of rows, the `index` setting and whether a GPU searches in; "exact", "hnsw" or "ivf" out.
+
+    A GPU searches a million rows exactly in the time that a CPU takes to build a graph, and has no HNSW.
+    """
+    if index == "auto":
+        if n_rows <= (HNSW_ROWS if is_gpu else EXACT_ROWS):
+            return "exact"
+        return "ivf" if is_gpu or n_rows > HNSW_ROWS else "hnsw"
+    return "ivf" if index == "hnsw" and is_gpu else index
+
+
+def _build(faiss: ModuleType, vectors: Float32s, kind: str, settings: BlockingSettings, is_gpu: bool) -> Any:
+    """A filled index by inner product, which is FAISS's default for none but the flat one asked for."""
+    n_rows, dimensions = vectors.shape
+    if kind == "exact":
+        index = faiss.IndexFlatIP(dimensions)
+    elif kind == "hnsw":
+        index = faiss.IndexHNSWFlat(dimensions, _HNSW_EDGES, faiss.METRIC_INNER_PRODUCT)
+        index.hnsw.efConstruction = _HNSW_EF_CONSTRUCTION
+        index.hnsw.efSearch = settings.hnsw_ef_search
+    else:
+        n_cells = max(1, min(int(4 * math.sqrt(n_rows)), n_rows // _ROWS_PER_CELL))
+        quantizer = faiss.IndexFlatIP(dimensions)
+        index = faiss.IndexIVFFlat(quantizer, dimensions, n_cells, faiss.METRIC_INNER_PRODUCT)
+        index.cp.spherical = True
+        index.nprobe = min(settings.ivf_n_probe, n_cells, _GPU_LIMIT)
+    if is_gpu:
+        index = faiss.index_cpu_to_all_gpus(index)
+    if kind == "ivf":
+        index.train(vectors)
+    index.add(vectors)
+    return index

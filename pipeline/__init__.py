@@ -1,0 +1,50 @@
+"""Raw affiliation strings in, canonical institution records out.
+
+    >>> import pipeline
+    >>> result = pipeline.resolve(["Univ. of Oxford, UK", "University of Oxford"])
+    >>> result.institutions[["preferred_name", "n_mentions"]]
+
+Names are imported on first use, so that `affil --help` need not wait for them.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pipeline.clustering import Constraints
+    from pipeline.errors import AffilError, UsageError
+    from pipeline.evaluation import evaluate, read_gold
+    from pipeline.resolution import Models, Resolution, resolve
+    from pipeline.settings import Settings
+
+__all__ = [
+    "AffilError",
+    "Constraints",
+    "Models",
+    "Resolution",
+    "Settings",
+    "UsageError",
+    "evaluate",
+    "read_gold",
+    "resolve",
+]
+
+_HOME = {
+    "AffilError": "errors",
+    "Constraints": "clustering",
+    "Models": "resolution",
+    "Resolution": "resolution",
+    "Settings": "settings",
+    "UsageError": "errors",
+    "evaluate": "evaluation",
+    "read_gold": "evaluation",
+    "resolve": "resolution",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'pipeline' has no attribute {name!r}")
+    return getattr(import_module(f"pipeline.{_HOME[name]}"), name)

@@ -1,0 +1,209 @@
+"""The command `affil`. The library raises; here an error becomes one line and an exit code."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from pipeline.errors import AffilError, UsageError
+
+CLUSTERERS = ("average", "hdbscan", "components")
+DEVICES = ("auto", "cpu", "cuda")
+
+
+class _Commands(click.Group):
+    """Commands that end in one clear line: 2 for a wrong request, 1 for a run that failed."""
+
+    def invoke(self, context: click.Context) -> Any:
+        from blocking.errors import BlockingError
+
+        try:
+            return super().invoke(context)
+        except (UsageError, BlockingError) as error:
+            _stop(str(error), 2)
+        except AffilError as error:
+            _stop(str(error), 1)
+        except MemoryError:
+            _stop("out of memory; close other programs, or run on a part of the input", 1)
+        except BrokenPipeError:
+            sys.stderr.close()
+            sys.exit(1)
+
+
+def _stop(message: str, code: int) -> None:
+    click.echo(f"affil: {' '.join(message.split())}", err=True)
+    sys.exit(code)
+
+
+def _quiet_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    command = click.option("--json", "as_json", is_flag=True, help="Print JSON for scripts, no tables and no bars.")(command)
+    return click.option("--quiet", is_flag=True, help="Print nothing but errors.")(command)
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="affiliation-resolver", prog_name="affil")
+def main() -> None:
+    """Raw affiliation strings in, canonical institution records out."""
+
+
+@main.command()
+@click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
+@click.option("--output", required=True, type=click.Path(path_type=Path), help="Folder for the tables and the report.")
+@click.option("--column", help="Column of the affiliation strings (guessed when obvious).")
+@click.option("--id-column", help="Column of your own ids (else the row number).")
+@click.option("--count-column", help="Column that says how often a string occurs (else 1).")
+@click.option("--encoding", help="Encoding of text files (else detected).")
+@click.option("--settings", "settings_file", type=click.Path(path_type=Path), help="TOML file, a table a stage.")
+@click.option("--encoder", help="Built-in name, folder or hub id of an encoder.")
+@click.option("--truncate-dim", type=int, help="Use only the first N dimensions of the encoder.")
+@click.option("--reranker", help="Folder or hub id of a cross-encoder for the doubtful pairs.")
+@click.option("--clusterer", type=click.Choice(CLUSTERERS), help="How pairs become clusters.  [default: average]")
+@click.option("--device", type=click.Choice(DEVICES), help="Where models run.  [default: auto]")
+@click.option("--overwrite", is_flag=True, help="Replace a run of other input or settings.")
+@_quiet_options
+def resolve(inputs: tuple[str, ...], output: Path, quiet: bool, as_json: bool, overwrite: bool, **given: Any) -> None:
+    """Resolve affiliation strings into institutions.
+
+    INPUT is CSV, TSV, JSONL, Parquet, XLSX or plain text (one string a line), gzipped or not, or - for
+    standard input. The folder gets mentions, institutions, pairs, your own table with the institution of
+    each row, and report.html.
+    """
+    from pipeline.console import bars, print_summary
+    from pipeline.job import run_job
+    from pipeline.reading import ReadingSettings
+
+    settings = _settings(given)
+    reading = ReadingSettings(given["column"], given["id_column"], given["count_column"], given["encoding"])
+    with bars(not quiet and not as_json and sys.stderr.isatty()) as watch:
+        outcome = run_job(inputs, output, settings, reading, overwrite=overwrite, watch=watch)
+    if as_json:
+        click.echo(json.dumps({"folder": str(outcome.folder), "was_finished": outcome.was_finished} | outcome.manifest))
+    elif not quiet:
+        if outcome.was_finished:
+            click.echo(f"{outcome.folder} already holds this run (same input, same settings); nothing was done")
+        print_summary(outcome.manifest, outcome.folder)
+
+
+def _settings(given: dict[str, Any]) -> Any:
+    """The settings file with the options of the command line on top."""
+    from pipeline.settings import Settings
+
+    settings = Settings.read(given["settings_file"]) if given["settings_file"] else Settings()
+    device = given["device"]
+    changes: dict[str, dict[str, Any]] = {
+        "blocking": {"encoder": given["encoder"], "truncate_dim": given["truncate_dim"], "device": device},
+        "scoring": {"reranker": given["reranker"], "device": device},
+        "clustering": {"clusterer": given["clusterer"]},
+    }
+    return settings.with_values(
+        **{section: {k: v for k, v in values.items() if v is not None} for section, values in changes.items()}
+    )
+
+
+@main.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option("--gold", required=True, type=click.Path(path_type=Path), help="CSV, TSV, JSONL or Parquet with labels.")
+@click.option("--affiliation-column", default="affiliation", show_default=True)
+@click.option("--cluster-column", default="cluster", show_default=True, help="A label, or a list of labels.")
+@click.option("--separator", help="What separates several labels in one cell.")
+@click.option("--fold", help="Only gold rows of this fold.")
+@click.option("--fold-column", default="fold", show_default=True)
+@click.option("--save", is_flag=True, help="Keep the figures in the run folder and its report.")
+@_quiet_options
+def evaluate(run: Path, gold: Path, quiet: bool, as_json: bool, save: bool, **given: Any) -> None:
+    """Hold a run against labelled strings: pairwise and B³ precision, recall, F1, calibration."""
+    from pipeline import evaluation
+    from pipeline.console import print_evaluation
+    from pipeline.report import read_run
+    from pipeline.run_folder import save_evaluation
+
+    tables = read_run(run)
+    labels = evaluation.read_gold(
+        gold,
+        given["affiliation_column"],
+        given["cluster_column"],
+        given["fold"],
+        given["fold_column"],
+        separator=given["separator"],
+    )
+    found = evaluation.evaluate(tables.mentions, labels, pairs=tables.pairs)
+    if save:
+        save_evaluation(run, tables, found)
+    if as_json:
+        click.echo(json.dumps(found.to_dict()))
+    elif not quiet:
+        print_evaluation(found)
+
+
+@main.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("left")
+@click.argument("right")
+@_quiet_options
+def explain(run: Path, left: str, right: str, quiet: bool, as_json: bool) -> None:
+    """Tell why two strings (or mention ids) of a run are, or are not, one institution."""
+    from pipeline import explanation
+    from pipeline.console import print_explanation
+    from pipeline.report import read_run
+
+    tables = read_run(run)
+    found = explanation.explain(tables.mentions, tables.pairs, left, right)
+    if as_json:
+        click.echo(json.dumps(found.to_dict()))
+    elif not quiet:
+        print_explanation(found)
+
+
+@main.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option("--quiet", is_flag=True, help="Print nothing but errors.")
+def report(run: Path, quiet: bool) -> None:
+    """Write the HTML report of a run again."""
+    from pipeline.report import write_report
+
+    path = write_report(run)
+    if not quiet:
+        click.echo(f"report: {path}")
+
+
+@main.command()
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def models(as_json: bool) -> None:
+    """List the models that are built in and the kinds that can be named."""
+    from pipeline.console import print_models
+    from pipeline.model_list import list_models
+
+    found = list_models()
+    if as_json:
+        click.echo(json.dumps(found))
+    else:
+        print_models(found)
+
+
+@main.group()
+def train() -> None:
+    """Fit the built-in models again, or on your own labelled strings."""
+
+
+@train.command("scorer")
+@click.option("--labels", "labels_file", required=True, type=click.Path(path_type=Path))
+@click.option("--affiliation-column", default="affiliation", show_default=True)
+@click.option("--cluster-column", default="cluster", show_default=True)
+@click.option("--fold-column", default="fold", show_default=True, help="Column with the values train, tune, test.")
+@click.option("--output", required=True, type=click.Path(path_type=Path), help="Folder for the model files.")
+@click.option("--seed", default=0, show_default=True)
+def train_scorer(output: Path, **given: Any) -> None:
+    """Fit the pair scorer and its calibration on labelled strings (affiliation, cluster, fold)."""
+    from pipeline.training.scorer import train_scorer as fit
+
+    for line in fit(output=output, **given):
+        click.echo(line)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,13 @@
+"""Match probabilities of pairs in, a partition of the items out."""
+
+from pipeline.clustering.constraints import ConstraintConflictError, Constraints
+from pipeline.clustering.partition import CLUSTERERS, ClusteringSettings, Clusters, cluster
+
+__all__ = [
+    "CLUSTERERS",
+    "ClusteringSettings",
+    "Clusters",
+    "ConstraintConflictError",
+    "Constraints",
+    "cluster",
+]

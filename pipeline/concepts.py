@@ -1,0 +1,60 @@
+"""Concept tokens: the words of a compare form with inflections and translations of one concept made equal.
+
+`technische universitat munchen` and `technical university of munich` become the same tokens. For models only:
+people never see it, and two names with equal concepts are evidence, not proof.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+from functools import lru_cache
+from importlib.resources import files
+
+from pipeline.places import Gazetteer
+from pipeline.text import strip_accents
+
+#: Scripts written without spaces: runs of them are cut into overlapping pairs of characters.
+_UNSPACED = re.compile(r"[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\u0e00-\u0e7f]+")
+
+
+@lru_cache(maxsize=1)
+def _concepts() -> dict[str, str]:
+    with (files("pipeline") / "resources" / "concepts.tsv").open(encoding="utf-8") as lines:
+        rows = list(csv.DictReader(lines, delimiter="\t"))
+    return {strip_accents(row["word"]): row["concept"] for row in rows}
+
+
+@lru_cache(maxsize=500_000)
+def _concept(token: str) -> tuple[str, ...]:
+    known = _concepts().get(token)
+    if known is not None:
+        return tuple(known.split())
+    if _UNSPACED.search(token):
+        return _pairs_of_characters(token)
+    cities = {place.name for place in Gazetteer.load().lookup(token) if place.kind == "city" and not place.is_code}
+    if len(cities) == 1 and " " not in (name := strip_accents(cities.pop().casefold())):
+        return (name,)
+    return (token,)
+
+
+def _pairs_of_characters(token: str) -> tuple[str, ...]:
+    found: list[str] = []
+    at = 0
+    for run in _UNSPACED.finditer(token):
+        found.append(token[at : run.start()])
+        text = run[0]
+        found.extend(text[i : i + 2] for i in range(max(1, len(text) - 1)))
+        at = run.end()
+    found.append(token[at:])
+    return tuple(f for f in found if f)
+
+
+def concept_tokens(text: str) -> list[str]:
+    """A compare form to its concept tokens, in order; joining words (of, de, für …) are left out."""
+    return [c for token in strip_accents(text).split() for c in _concept(token)]
+
+
+def concept_text(text: str) -> str:
+    """A compare form to one string of its concept tokens."""
+    return " ".join(concept_tokens(text))

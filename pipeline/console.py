@@ -1,0 +1,175 @@
+"""What a person sees in the terminal: bars with rate and time left, and tables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from pipeline.stage_log import Watcher
+
+if TYPE_CHECKING:
+    from pipeline.evaluation import Evaluation
+    from pipeline.explanation import Explanation, Link
+    from pipeline.records import Progress
+
+_SUMMARY = {
+    "rows": "rows read",
+    "set_aside": "rows set aside",
+    "distinct": "distinct strings",
+    "mentions": "mentions",
+    "pairs_proposed": "pairs proposed",
+    "pairs_rescored": "pairs rescored",
+    "institutions": "institutions",
+    "largest_cluster": "largest cluster",
+}
+
+
+@contextmanager
+def bars(is_shown: bool) -> Iterator[Watcher | None]:
+    """Progress bars on standard error, one a stage: a watcher for `StageLog`; None where none are wanted."""
+    if not is_shown:
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
+    from rich.progress import TimeElapsedColumn, TimeRemainingColumn
+
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description:<12}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        current: list[Any] = []
+
+        def watch(stage: str) -> Progress:
+            finish()
+            task = progress.add_task(stage, total=None, rate="")
+            current.append(task)
+
+            def tick(done: int, total: int) -> None:
+                speed = progress.tasks[progress.task_ids.index(task)].speed
+                rate = f"{speed:,.0f}/s" if speed else ""
+                progress.update(task, completed=done, total=total, rate=rate)
+
+            return tick
+
+        def finish() -> None:
+            for task in current:
+                total = progress.tasks[progress.task_ids.index(task)].total
+                progress.update(task, completed=total or 1, total=total or 1)
+            current.clear()
+
+        yield watch
+        finish()
+
+
+def print_summary(manifest: Mapping[str, Any], folder: Any) -> None:
+    """The figures of a run, and where its report is."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title="Run", show_header=False, title_justify="left")
+    table.add_column(style="bold")
+    table.add_column(justify="right")
+    for name, label in _SUMMARY.items():
+        table.add_row(label, f"{manifest['counts'][name]:,}")
+    table.add_row("seconds", f"{manifest['seconds']:,.1f}")
+    table.add_row("peak memory, MB", f"{max((s['peak_memory_mb'] for s in manifest['stages']), default=0):,}")
+    console = Console()
+    console.print(table)
+    for warning in manifest.get("warnings", []):
+        console.print(f"[yellow]warning:[/] {_plain(warning)}")
+    console.print(f"tables: {_plain(folder)}", highlight=False, soft_wrap=True)
+    console.print(f"report: {_plain(folder / 'report.html')}", highlight=False, soft_wrap=True)
+
+
+def print_evaluation(evaluation: Evaluation) -> None:
+    """Measures with their intervals, and the reliability of the probabilities as bars."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title="Against gold", title_justify="left")
+    table.add_column("measure")
+    table.add_column("value", justify="right")
+    table.add_column("95 % interval", justify="right")
+    for name, value, low, high in evaluation.table():
+        shown = f"{value:,}" if isinstance(value, int) else f"{value:.4f}"
+        table.add_row(name, shown, "" if low is None else f"{low:.4f} – {high:.4f}")
+    console = Console()
+    console.print(table)
+    if evaluation.calibration:
+        console.print(reliability_table(evaluation.calibration))
+    for warning in evaluation.warnings:
+        console.print(f"[yellow]warning:[/] {_plain(warning)}")
+
+
+def reliability_table(calibration: Any) -> Any:
+    """Stated against observed probability by bin: a calibrated model has equal bars."""
+    from rich.table import Table
+
+    table = Table(title="Reliability of the match probability (pairs in gold)", title_justify="left")
+    for name in ("stated", "observed", "pairs"):
+        table.add_column(name, justify="right")
+    table.add_column("stated ░ observed █")
+    for row in calibration.bins:
+        if row.n_pairs:
+            figure = "░" * round(20 * row.mean_probability) + "\n" + "█" * round(20 * row.observed_share)
+            table.add_row(f"{row.mean_probability:.3f}", f"{row.observed_share:.3f}", f"{row.n_pairs:,}", figure)
+    return table
+
+
+def print_models(entries: Sequence[Mapping[str, Any]]) -> None:
+    """Models as a table."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table()
+    for name in ("name", "kind", "licence", "size", "what", "how to choose it"):
+        table.add_column(name, overflow="fold")
+    for e in entries:
+        size = "" if e["bytes"] is None else f"{e['bytes'] / 1000:,.0f} kB"
+        table.add_row(e["name"], e["kind"], e["licence"], size, e["what"], _plain(e["choose"]))
+    Console().print(table)
+
+
+def print_explanation(found: Explanation) -> None:
+    """The answer in one line, then the chain of pairs with its weakest link marked."""
+    from rich.console import Console
+
+    console = Console(highlight=False)
+    verdict = "one institution" if found.is_same else "two institutions"
+    console.print(f"[bold]{verdict}[/]")
+    console.print(f"  {_plain(found.left)}  [dim]{found.left_entity_id}[/]")
+    console.print(f"  {_plain(found.right)}  [dim]{found.right_entity_id}[/]")
+    if found.direct:
+        console.print("the pair itself:")
+        _print_link(console, found.direct, False)
+    else:
+        console.print("the pair itself was not proposed by blocking")
+    if len(found.chain) > 1:
+        console.print("the chain that joins them:")
+        for link in found.chain:
+            _print_link(console, link, link is found.weakest)
+
+
+def _print_link(console: Any, link: Link, is_weakest: bool) -> None:
+    mark = " [yellow]← weakest link[/]" if is_weakest else ""
+    console.print(f"  p = {link.probability:.3f}  cosine {link.similarity:.3f}  by {link.rule}{mark}")
+    console.print(f"    {_plain(link.left)}")
+    console.print(f"    {_plain(link.right)}")
+    console.print(f"    [green]both:[/] {_plain(' '.join(link.shared)) or '–'}")
+    console.print(f"    [red]only one:[/] {_plain(' '.join(link.only_left)) or '–'} / {_plain(' '.join(link.only_right)) or '–'}")
+    console.print(f"    place: {_plain(link.place)}")
+
+
+def _plain(text: object) -> str:
+    """Text without a meaning for rich: brackets escaped, control characters shown."""
+    from rich.markup import escape
+
+    return escape("".join(c if c.isprintable() or c == " " else "\ufffd" for c in str(text)))

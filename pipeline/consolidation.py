@@ -1,0 +1,199 @@
+"""Consolidate: a cluster of mentions becomes an institution record.
+
+Survivorship: the preferred name is the most frequent well-formed name of the members (by occurrences), not the
+longest string; the place is the one that most occurrences state; every other name stays as a variant.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from pipeline.errors import UsageError
+from pipeline.lexicon import Lexicon
+from pipeline.records import MAIN, Float64s, Forms, Int64s, Matches, Mentions
+
+
+@dataclass(frozen=True)
+class CanonicalSettings:
+    """`max_variants`: how many variant names a record keeps, the most frequent first; 0 keeps all."""
+
+    max_variants: int = 0
+
+    def __post_init__(self) -> None:
+        if self.max_variants < 0:
+            raise UsageError(f"canonical.max_variants must be 0 or more, got {self.max_variants}")
+
+
+@dataclass(frozen=True, slots=True)
+class Institution:
+    """One canonical record.
+
+    Attributes:
+        entity_id: stable whatever the input order: it derives from the smallest mention id.
+        preferred_name: name for people.
+        variant_names: other names, the most frequent first.
+        n_mentions, n_occurrences: mentions, and input rows behind them.
+        confidence: mean match probability of the members, 0 to 1.
+        weakest_link: smallest of the members' best link probabilities; None for a single mention.
+        has_organization: whether any member names an organisation (a department alone does not).
+    """
+
+    entity_id: str
+    preferred_name: str
+    variant_names: tuple[str, ...]
+    acronyms: tuple[str, ...]
+    city: str | None
+    region: str | None
+    country_code: str | None
+    n_mentions: int
+    n_occurrences: int
+    confidence: float
+    weakest_link: float | None
+    has_organization: bool
+
+
+@dataclass(frozen=True)
+class Consolidated:
+    """Institutions ordered by occurrences, and for each mention its id, entity and membership probability."""
+
+    institutions: list[Institution]
+    mention_id: list[str]
+    entity_id: list[str]
+    match_probability: Float64s
+
+
+def mention_ids(mentions: Mentions) -> list[str]:
+    """Affiliation id and the mention's number within its string: `a0123456789abcdef-0`."""
+    ids = mentions.affiliations.affiliation_id
+    first = np.searchsorted(mentions.affiliation, mentions.affiliation, side="left")
+    numbers = np.arange(len(mentions)) - first
+    return [f"{ids[a]}-{k}" for a, k in zip(mentions.affiliation.tolist(), numbers.tolist(), strict=True)]
+
+
+def consolidate(
+    mentions: Mentions, forms: Forms, matches: Matches, label: Int64s, settings: CanonicalSettings | None = None
+) -> Consolidated:
+    """Mentions with a cluster label each, shape (n,), become institution records."""
+    settings = settings or CanonicalSettings()
+    ids = mention_ids(mentions)
+    mean, best = membership(len(mentions), matches, label)
+    order = np.argsort(label, kind="stable")
+    starts = np.flatnonzero(np.r_[True, np.diff(label[order]) != 0]) if len(order) else np.empty(0, np.int64)
+    entity: list[str] = [""] * len(mentions)
+    institutions = []
+    for members in np.split(order, starts[1:]) if len(order) else []:
+        record = _record(members.tolist(), ids, mentions, forms, (mean, best), settings)
+        institutions.append(record)
+        for i in members.tolist():
+            entity[i] = record.entity_id
+    institutions.sort(key=lambda r: (-r.n_occurrences, -r.n_mentions, r.entity_id))
+    return Consolidated(institutions, ids, entity, mean)
+
+
+def membership(n: int, matches: Matches, label: Int64s) -> tuple[Float64s, Float64s]:
+    """For each mention (mean probability of its scored pairs inside its cluster, the best of them), shape (n,).
+
+    For a mention that stands alone the first is the probability that it does: one minus its best pair with
+    any other; the second is NaN.
+    """
+    left, right, p = matches.pairs.left, matches.pairs.right, matches.probability
+    inside = label[left] == label[right]
+    ends = np.r_[left[inside], right[inside]]
+    twice = np.r_[p[inside], p[inside]]
+    n_links = np.bincount(ends, minlength=n)
+    mean = np.bincount(ends, twice, n) / np.maximum(n_links, 1)
+    best = np.zeros(n)
+    np.maximum.at(best, ends, twice)
+    outside = np.zeros(n)
+    np.maximum.at(outside, np.r_[left[~inside], right[~inside]], np.r_[p[~inside], p[~inside]])
+    alone = np.bincount(label, minlength=label.max() + 1 if n else 0)[label] == 1 if n else np.empty(0, bool)
+    mean = np.where(alone, 1 - outside, mean)
+    return mean, np.where(alone, np.nan, best)
+
+
+def _record(
+    members: Sequence[int],
+    ids: Sequence[str],
+    mentions: Mentions,
+    forms: Forms,
+    links: tuple[Float64s, Float64s],
+    settings: CanonicalSettings,
+) -> Institution:
+    counts = mentions.affiliations.n_occurrences
+    weight = {i: int(counts[mentions.affiliation[i]]) for i in members}
+    names = Counter[str]()
+    for i in members:
+        names[forms.display[i] or ", ".join(mentions.mention[i].units) or mentions.mention[i].context] += weight[i]
+    preferred = preferred_name(names, {forms.display[i]: forms.organization[i] for i in members})
+    variants = tuple(n for n, _ in sorted(names.items(), key=lambda x: (-x[1], x[0])) if n != preferred)
+    acronyms = _ranked((a, weight[i]) for i in members for a in forms.acronyms[i])
+    country = _vote((forms.country_code[i], weight[i]) for i in members)
+    city = _vote((forms.city[i], weight[i]) for i in members if forms.country_code[i] in (country, None))
+    region = _vote((forms.region[i], weight[i]) for i in members if forms.city[i] in (city, None))
+    mean, best = links
+    index = np.array(members)
+    return Institution(
+        entity_id=entity_id(min(ids[i] for i in members)),
+        preferred_name=preferred,
+        variant_names=variants[: settings.max_variants or None],
+        acronyms=acronyms,
+        city=city,
+        region=region,
+        country_code=country,
+        n_mentions=len(members),
+        n_occurrences=sum(weight[i] for i in members if mentions.mention[i].role == MAIN) or sum(weight.values()),
+        confidence=float(mean[index].mean()),
+        weakest_link=float(best[index].min()) if len(members) > 1 else None,
+        has_organization=any(forms.organization[i] for i in members),
+    )
+
+
+def entity_id(smallest_mention_id: str) -> str:
+    """`e` and 16 hex digits of the MD5 of the smallest mention id of the cluster."""
+    return "e" + hashlib.md5(smallest_mention_id.encode(), usedforsecurity=False).hexdigest()[:16]
+
+
+def preferred_name(names: Counter[str], compare_form: dict[str, str]) -> str:
+    """Display names with their occurrences to the one that the record carries.
+
+    Names of one compare form vote together; a well-formed name outranks any other; ties go to the
+    alphabet, so that the result does not depend on input order.
+    """
+    votes = Counter[str]()
+    for name, n in names.items():
+        votes[compare_form.get(name, name)] += n
+    return min(names, key=lambda n: (-well_formed(n), -votes[compare_form.get(n, n)], -names[n], n))
+
+
+_ABBREVIATED = re.compile(r"\w\.(?:\s|$)|\b(?:Univ|Inst|Dept|Hosp|Natl|Acad|Sci|Technol|Coll|Ctr)\b")
+
+
+def well_formed(name: str) -> int:
+    """How much a name looks like one written out for people: 0 (debris) to 3."""
+    words = name.split()
+    if not words or name.count("(") != name.count(")") or any(c.isdigit() for c in name):
+        return 0
+    if len(words) > 12 or _ABBREVIATED.search(name):
+        return 1
+    if name.isupper() or name.islower():
+        return 2 if len(words) > 1 or not name.isascii() else 1
+    lexicon = Lexicon.load()
+    return 3 if lexicon.heads([k.casefold() for k in words]) or not name.isascii() else 2
+
+
+def _vote(values: Iterable[tuple[str | None, int]]) -> str | None:
+    ranked = _ranked((v, n) for v, n in values if v is not None)
+    return ranked[0] if ranked else None
+
+
+def _ranked(values: Iterable[tuple[str, int]]) -> tuple[str, ...]:
+    votes = Counter[str]()
+    for value, n in values:
+        votes[value] += n
+    return tuple(v for v, _ in sorted(votes.items(), key=lambda x: (-x[1], x[0])))

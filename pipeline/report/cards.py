@@ -1,0 +1,266 @@
+"""Which institutions and pairs the report shows, and what it shows of each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.report.evidence import Evidence, Int64s, floats, strongest_first, weakest_links
+from pipeline.report.wording import (
+    Piece,
+    as_number,
+    count,
+    counted,
+    is_missing,
+    mark_differences,
+    percent,
+    rule_names,
+    shorten,
+    sureness,
+)
+
+#: Below this probability a pair of different institutions is no near miss.
+MIN_NEAR_MISS_PROBABILITY = 0.05
+
+# The links that are shown of an institution with many.
+_STRONGEST = ("Strongest link", "Second strongest")
+_WEAKEST = ("Third weakest", "Second weakest", "Weakest link")
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How much the report shows; the whole of a run is in its tables, not in its report."""
+
+    n_largest: int = 50
+    n_least_certain: int = 30
+    n_near_misses: int = 30
+    n_members: int = 25
+    n_names: int = 10
+    n_characters: int = 300
+
+    def halved(self) -> Limits:
+        """Half of everything that makes the report long."""
+        return replace(
+            self,
+            n_largest=self.n_largest // 2,
+            n_least_certain=self.n_least_certain // 2,
+            n_near_misses=self.n_near_misses // 2,
+            n_members=max(1, self.n_members // 2),
+            n_characters=max(40, self.n_characters // 2),
+        )
+
+
+@dataclass(frozen=True)
+class Side:
+    """One string of a pair: its pieces, and the part of it that was compared where that is not the whole."""
+
+    pieces: list[Piece]
+    part: str
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two strings side by side, and why they were compared."""
+
+    label: str
+    left: Side
+    right: Side
+    rules: list[str]
+    similarity: str
+    probability: str
+    sureness: str
+
+
+@dataclass(frozen=True)
+class Member:
+    """One string of an institution."""
+
+    string: str
+    part: str
+    role: str
+    n_occurrences: str
+    probability: str
+    sureness: str
+
+
+@dataclass(frozen=True)
+class Card:
+    """One institution as the report shows it; `pairs` run from the strongest link to the weakest."""
+
+    entity_id: str
+    name: str
+    acronyms: list[str]
+    place: list[str]
+    country_code: str
+    n_mentions: str
+    n_occurrences: str
+    confidence: str
+    sureness: str
+    names: list[str]
+    n_more_names: int
+    members: list[Member]
+    n_more_members: int
+    pairs: list[Pair]
+    n_pairs: int
+
+    @property
+    def weakest(self) -> Pair | None:
+        """The weakest link that is shown, None where nothing inside was compared."""
+        return self.pairs[-1] if self.pairs else None
+
+
+@dataclass(frozen=True)
+class NearMiss:
+    """A pair of strings whose institutions stayed apart, though they might be one."""
+
+    names: tuple[str, str]
+    entity_ids: tuple[str, str]
+    pair: Pair
+
+
+def largest(evidence: Evidence, limits: Limits) -> list[Card]:
+    """The institutions with the most strings, largest first."""
+    n_mentions = floats(evidence.institutions["n_mentions"])
+    n_occurrences = floats(evidence.institutions["n_occurrences"])
+    order = np.lexsort((-n_occurrences, -n_mentions))
+    return _cards(evidence, order[: limits.n_largest], limits)
+
+
+def least_certain(evidence: Evidence, limits: Limits) -> tuple[list[Card], int]:
+    """The institutions of two or more strings with the lowest confidence, least certain first.
+
+    Returns:
+        The cards, and how many institutions of two or more strings there are. Among equals the one with
+        the weakest link comes first, then the larger.
+    """
+    n_mentions = floats(evidence.institutions["n_mentions"])
+    confidence = floats(evidence.institutions["confidence"])
+    order = np.lexsort((-n_mentions, weakest_links(evidence), confidence))
+    order = order[n_mentions[order] > 1]
+    return _cards(evidence, order[: limits.n_least_certain], limits), len(order)
+
+
+def near_misses(evidence: Evidence, limits: Limits) -> tuple[list[NearMiss], int]:
+    """The most probable pair of each two institutions that stayed apart, most probable first.
+
+    Returns:
+        The near misses that are shown, and how many couples of institutions have one.
+    """
+    left, right = evidence.entity[evidence.left], evidence.entity[evidence.right]
+    is_across = (left != right) & (left >= 0) & (right >= 0)
+    across = np.flatnonzero(is_across & (evidence.probability >= MIN_NEAR_MISS_PROBABILITY))
+    across = across[strongest_first(evidence, across)]
+    low, high = np.minimum(left, right)[across], np.maximum(left, right)[across]
+    _, first = np.unique(low * max(len(evidence.institutions), 1) + high, return_index=True)
+    shown = across[np.sort(first)[: limits.n_near_misses]]
+    return [_near_miss(evidence, pair, limits) for pair in shown], len(first)
+
+
+def _cards(evidence: Evidence, shown: npt.NDArray[np.intp], limits: Limits) -> list[Card]:
+    members = np.flatnonzero(np.isin(evidence.entity, shown))
+    n_occurrences = floats(evidence.mentions["n_occurrences"].iloc[members])
+    members = members[np.lexsort((-n_occurrences, evidence.entity[members]))]
+    member_entity = evidence.entity[members]
+
+    is_shown = np.isin(evidence.entity[evidence.left], shown)
+    pairs = np.flatnonzero(evidence.is_inside & is_shown & ~np.isnan(evidence.probability))
+    pairs = pairs[strongest_first(evidence, pairs, evidence.entity[evidence.left[pairs]])]
+    pair_entity = evidence.entity[evidence.left[pairs]]
+
+    def of(number: int, groups: Int64s, items: Int64s) -> Int64s:
+        return items[np.searchsorted(groups, number) : np.searchsorted(groups, number, side="right")]
+
+    return [
+        _card(evidence, number, of(number, member_entity, members), of(number, pair_entity, pairs), limits)
+        for number in shown
+    ]
+
+
+def _card(evidence: Evidence, number: int, members: Int64s, pairs: Int64s, limits: Limits) -> Card:
+    row = evidence.institutions.iloc[number]
+    confidence = as_number(row["confidence"])
+    names = texts(row["variant_names"], 120)
+    places = [shorten(row[column], 80) for column in ("city", "region")]
+    return Card(
+        entity_id=shorten(row["entity_id"], 80),
+        name=shorten(row["preferred_name"], 200) or "No name found",
+        acronyms=texts(row["acronyms"], 30)[: limits.n_names],
+        place=[place for place in places if place],
+        country_code=shorten(row["country_code"], 8),
+        n_mentions=counted(row["n_mentions"], "string"),
+        n_occurrences=counted(row["n_occurrences"], "time"),
+        confidence=percent(confidence),
+        sureness=sureness(confidence),
+        names=names[: limits.n_names],
+        n_more_names=max(0, len(names) - limits.n_names),
+        members=_members(evidence, members[: limits.n_members], limits),
+        n_more_members=max(0, len(members) - limits.n_members),
+        pairs=_links(evidence, pairs, limits),
+        n_pairs=len(pairs),
+    )
+
+
+def texts(value: object, n_characters: int) -> list[str]:
+    """A list column's value (list, tuple, array or missing) as shortened texts, blank ones left out."""
+    items = value if isinstance(value, (list, tuple, np.ndarray)) else [value]
+    return [text for text in (shorten(item, n_characters) for item in items) if text]
+
+
+def _members(evidence: Evidence, members: Int64s, limits: Limits) -> list[Member]:
+    shown = evidence.mentions.iloc[members]
+    probabilities = floats(shown["match_probability"])
+    return [
+        Member(
+            string=shorten(row["affiliation"], limits.n_characters),
+            part=_part(row),
+            role=shorten(row["role"], 30),
+            n_occurrences=count(row["n_occurrences"]),
+            probability=percent(probability),
+            sureness=sureness(probability),
+        )
+        for row, probability in zip(shown.to_dict("records"), probabilities.tolist(), strict=True)
+    ]
+
+
+def _part(mention: Any) -> str:
+    """The organisation that a mention stands for, where its string names others before it; else ""."""
+    is_whole = is_missing(mention["role"]) or mention["role"] == "main"
+    return "" if is_whole else shorten(mention["organization"], 120)
+
+
+def _links(evidence: Evidence, pairs: Int64s, limits: Limits) -> list[Pair]:
+    if len(pairs) > len(_STRONGEST) + len(_WEAKEST):
+        pairs = np.concatenate([pairs[: len(_STRONGEST)], pairs[-len(_WEAKEST) :]])
+        labels = [*_STRONGEST, *_WEAKEST]
+    elif len(pairs) > 1:
+        labels = [_STRONGEST[0], *[""] * (len(pairs) - 2), _WEAKEST[-1]]
+    else:
+        labels = [""] * len(pairs)
+    return [_pair(evidence, pair, label, limits) for pair, label in zip(pairs, labels, strict=True)]
+
+
+def _pair(evidence: Evidence, pair: int, label: str, limits: Limits) -> Pair:
+    left = evidence.mentions.iloc[evidence.left[pair]]
+    right = evidence.mentions.iloc[evidence.right[pair]]
+    pieces = mark_differences(left["affiliation"], right["affiliation"], limits.n_characters)
+    similarity, probability = float(evidence.similarity[pair]), float(evidence.probability[pair])
+    return Pair(
+        label=label,
+        left=Side(pieces[0], _part(left)),
+        right=Side(pieces[1], _part(right)),
+        rules=rule_names(evidence.rule.iloc[pair]),
+        similarity="–" if np.isnan(similarity) else f"{similarity:.2f}",
+        probability=percent(probability),
+        sureness=sureness(probability),
+    )
+
+
+def _near_miss(evidence: Evidence, pair: int, limits: Limits) -> NearMiss:
+    ends = [evidence.entity[evidence.left[pair]], evidence.entity[evidence.right[pair]]]
+    rows = evidence.institutions.iloc[ends]
+    left_name, right_name = (shorten(name, 120) or "No name found" for name in rows["preferred_name"])
+    left_id, right_id = (shorten(entity_id, 80) for entity_id in rows["entity_id"])
+    return NearMiss((left_name, right_name), (left_id, right_id), _pair(evidence, pair, "", limits))

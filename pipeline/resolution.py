@@ -1,0 +1,225 @@
+"""Resolve: raw affiliation strings in, canonical institution records out. A reader starts here.
+
+    fold → clean → parse → normalize → block → score → calibrate → cluster → consolidate
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from blocking import Encoder, block
+from pipeline.calibration import calibrate
+from pipeline.cleaning import clean
+from pipeline.clustering import Clusters, Constraints, cluster
+from pipeline.consolidation import Consolidated, consolidate
+from pipeline.explanation import Explanation, explain, weakest_links
+from pipeline.folding import Folded, fold_values, sources_of
+from pipeline.normalization import normalize
+from pipeline.parsing import parse
+from pipeline.records import Forms, Matches, Mentions
+from pipeline.run_folder import RunFrames, check_output, fingerprint_of, staged_folder, write_result
+from pipeline.scoring import PairRescorer, fit_vocabulary, score
+from pipeline.settings import Settings
+from pipeline.stage_log import StageLog
+from pipeline.tables import institutions_frame, mentions_frame, pairs_frame, set_aside_frame
+from pipeline.writing import write_parquet
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+
+
+def resolve(
+    affiliations: Sequence[str | None] | pd.Series[Any] | Folded,
+    settings: Settings | None = None,
+    *,
+    constraints: Constraints | None = None,
+    models: Models | None = None,
+    stage_log: StageLog | None = None,
+) -> Resolution:
+    """Raw affiliation strings become institutions.
+
+    Args:
+        affiliations: strings (a list, a pandas column) or folded ones; None and blank rows are set aside.
+        settings: a section a stage; all defaults when left out.
+        constraints: must-links and cannot-links between mention numbers, beside those that the strings imply.
+        models: an encoder or a rescorer to use instead of those that settings name.
+        stage_log: times each stage and tells progress bars of it.
+
+    Raises:
+        AffilError: bad settings, a model that cannot be loaded, contradictory constraints.
+    """
+    settings = settings or Settings()
+    models = models or Models()
+    stage = stage_log or StageLog()
+    with stage("fold"):
+        is_folded = isinstance(affiliations, Folded)
+        folded = affiliations if is_folded else fold_values(affiliations)
+        sources = None if is_folded else sources_of(affiliations)
+    with stage("clean") as tick:
+        cleaned = clean(folded.affiliations, settings.cleaning, tick)
+    with stage("parse") as tick:
+        mentions = parse(cleaned, settings.parsing, tick)
+    with stage("normalize"):
+        forms = normalize(mentions, settings.normalization)
+        vocabulary = fit_vocabulary(forms)
+    with stage("block") as tick:
+        pairs = block(forms.views, forms.keys, settings.blocking, encoder=models.encoder, on_progress=tick)
+    with stage("score") as tick:
+        scored = score(forms, pairs, vocabulary, settings.scoring, rescorer=models.rescorer, on_progress=tick)
+    with stage("calibrate"):
+        matches = calibrate(scored, settings.calibration)
+    held = (constraints or Constraints.none()) + siblings(mentions)
+    with stage("cluster") as tick:
+        clusters = _cluster(matches, len(mentions), settings, held, tick)
+    with stage("consolidate"):
+        found = consolidate(mentions, forms, matches, clusters.label, settings.canonical)
+    return Resolution(settings, folded, mentions, forms, matches, clusters, found, held, stage, sources)
+
+
+@dataclass(frozen=True)
+class Models:
+    """Objects that stand in for the models that settings name."""
+
+    encoder: Encoder | None = None
+    rescorer: PairRescorer | None = None
+
+
+def siblings(mentions: Mentions) -> Constraints:
+    """Cannot-links between the mentions of one string: it names each organisation once."""
+    n_before = np.arange(len(mentions)) - np.searchsorted(mentions.affiliation, mentions.affiliation)
+    right = np.repeat(np.arange(len(mentions)), n_before)
+    step = np.arange(len(right)) - np.repeat(np.cumsum(n_before) - n_before, n_before)
+    none = np.empty(0, np.int64)
+    return Constraints(none, none, right - 1 - step, right)
+
+
+def _cluster(matches: Matches, n: int, settings: Settings, held: Constraints, tick: Any = None) -> Clusters:
+    pairs = matches.pairs
+    return cluster(
+        n,
+        pairs.left,
+        pairs.right,
+        matches.probability,
+        settings.clustering,
+        constraints=held,
+        on_progress=tick,
+    )
+
+
+@dataclass(frozen=True)
+class Resolution:
+    """The result of a run; answers the next question without running a model again."""
+
+    settings: Settings
+    folded: Folded
+    parsed: Mentions
+    forms: Forms
+    matches: Matches
+    clusters: Clusters
+    consolidated: Consolidated
+    constraints: Constraints
+    stage_log: StageLog
+    sources: pa.Table | None = None
+
+    @cached_property
+    def mentions(self) -> pd.DataFrame:
+        """One row a mention: string, organisation, place, role, entity and match probability."""
+        return mentions_frame(self.parsed, self.forms, self.consolidated)
+
+    @cached_property
+    def institutions(self) -> pd.DataFrame:
+        """One row a canonical record, the most frequent first."""
+        return institutions_frame(self.consolidated)
+
+    @cached_property
+    def pairs(self) -> pd.DataFrame:
+        """One row a scored pair: both mention ids, rule, similarity, logit, probability."""
+        return pairs_frame(self.matches, self.consolidated)
+
+    @cached_property
+    def set_aside(self) -> pd.DataFrame:
+        """What was taken out of the data path: whole strings and pieces of strings, with the reason."""
+        return set_aside_frame(self.folded.set_aside + self.parsed.set_aside, self.parsed.affiliations)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """The figures of the summary."""
+        sizes = np.bincount(self.clusters.label) if len(self.parsed) else np.zeros(1, np.int64)
+        return {
+            "rows": self.folded.n_rows,
+            "distinct": len(self.folded.affiliations),
+            "set_aside": int(self.set_aside.loc[self.set_aside["is_whole"], "n_occurrences"].sum()),
+            "mentions": len(self.parsed),
+            "pairs_proposed": len(self.matches),
+            "pairs_rescored": int(np.count_nonzero(~np.isnan(self.matches.pairs.rescored))),
+            "institutions": len(self.consolidated.institutions),
+            "largest_cluster": int(sizes.max()),
+            "largest_component": self.clusters.largest_component,
+        }
+
+    def rethreshold(self, min_match_probability: float) -> Resolution:
+        """The same scored pairs clustered at another threshold."""
+        settings = self.settings.with_values(clustering={"min_match_probability": min_match_probability})
+        clusters = _cluster(self.matches, len(self.parsed), settings, self.constraints)
+        found = consolidate(self.parsed, self.forms, self.matches, clusters.label, settings.canonical)
+        return replace(self, settings=settings, clusters=clusters, consolidated=found)
+
+    def weakest_links(self, n: int = 20) -> pd.DataFrame:
+        """The `n` least probable links that hold an institution together: the ones most worth a look."""
+        return weakest_links(self.mentions, self.pairs, n)
+
+    def explain(self, left: str, right: str) -> Explanation:
+        """Why two strings (or mention ids) are, or are not, one institution."""
+        return explain(self.mentions, self.pairs, left, right)
+
+    @property
+    def frames(self) -> RunFrames:
+        """The tables as a run folder holds them."""
+        return RunFrames(self.mentions, self.institutions, self.pairs, self.set_aside)
+
+    @property
+    def manifest(self) -> dict[str, Any]:
+        """Settings, counts, seconds and memory of every stage."""
+        return {
+            "settings": self.settings.to_dict(),
+            "settings_fingerprint": self.settings.fingerprint(),
+            "counts": self.counts,
+            "stages": self.stage_log.stages,
+            "seconds": self.stage_log.seconds,
+            "warnings": list(self.warnings),
+        }
+
+    @property
+    def warnings(self) -> list[str]:
+        """What a person should know before trusting the result."""
+        counts, found = self.counts, []
+        if counts["largest_cluster"] > max(1000, 0.2 * counts["mentions"]):
+            found.append(
+                f"the largest institution holds {counts['largest_cluster']:,} of {counts['mentions']:,} mentions;"
+                " look at it in the report, and raise clustering.min_match_probability if it is a chain"
+            )
+        return found
+
+    def write(self, folder: str | Path, *, overwrite: bool = False) -> Path:
+        """Write the run folder (see docs/data-contract.md), all of it or nothing; gives its path.
+
+        Raises:
+            UsageError: the folder holds something else, or another run and `overwrite` is not given.
+            AffilError: it cannot be written.
+        """
+        output = Path(folder)
+        strings = "\n".join(f"{i} {n}" for i, n in zip(self.folded.affiliations.affiliation_id, self.folded.affiliations.n_occurrences, strict=True))
+        fingerprint = fingerprint_of([], self.settings.to_dict() | {"strings": strings})
+        if not check_output(output, fingerprint, overwrite):
+            with staged_folder(output) as work:
+                if self.sources is not None:
+                    write_parquet(self.sources, work / "sources.parquet")
+                write_result(work, self.frames, self.manifest | {"fingerprint": fingerprint, "inputs": []})
+        return output

@@ -1,0 +1,244 @@
+"""Rows as they come in: the staged file that reading makes and folding takes, or values in memory."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from pipeline.errors import AffilError, UsageError
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+
+    #: Strings in memory; NumPy and Arrow arrays do as well.
+    Values = Sequence[str | None] | pd.Series[Any]
+
+#: Names of a column of affiliations, the surest first; compared in lower case, `_` for space and hyphen.
+AFFILIATION_NAMES = (
+    *("raw_affiliation_string", "raw_affiliation_strings", "raw_affiliation", "raw_affiliations"),
+    *("affiliation_string", "affiliation_strings", "affiliation_raw", "affiliation", "affiliations"),
+    *(
+        "affiliation_name",
+        "affiliation_text",
+        "aff",
+        "affil",
+        "affils",
+        "raw_string",
+        "string",
+        "organization",
+    ),
+    *(
+        "organisation",
+        "organization_name",
+        "organisation_name",
+        "institution",
+        "institution_name",
+        "institutions",
+    ),
+    *("institute", "org", "org_name", "text"),
+)
+#: Columns of the staged file that are not the user's: the number of the row from 1, and the file it was in.
+ROW, FILE = "__row", "__file"
+_METADATA_KEY = b"affil_staged"
+
+
+@dataclass(frozen=True)
+class StagedRows:
+    """Every input row in one Parquet file, and what is known of it.
+
+    The user's columns lie in the file under positional names (`field`), so that any name will do: an empty
+    one, two that differ in case only, one that an internal column has.
+
+    Attributes:
+        path: the Parquet file: `c0`, `c1`, … as in `columns`, then `__row` (int64 from 1) and `__file`.
+        columns: the user's column names in their own order.
+        column: the column that holds the affiliation strings.
+        id_column: the column of source ids, None where the number of the row is the id.
+        count_column: the column of occurrences, None where every row is one.
+        kind: format of the first input: csv, tsv, jsonl, parquet, xlsx, text.
+        delimiter: of a first input in CSV or TSV, else None.
+        warnings: one line each, for the person who started the run.
+    """
+
+    path: Path
+    columns: tuple[str, ...]
+    column: str
+    id_column: str | None
+    count_column: str | None
+    n_rows: int
+    kind: str
+    delimiter: str | None = None
+    warnings: tuple[str, ...] = ()
+
+    def field(self, column: str) -> str:
+        """A column of the user in, its name in the staged file out."""
+        return field_name(self.columns.index(column))
+
+    def metadata(self) -> dict[str | bytes, str | bytes]:
+        """All but the path as Parquet metadata, so that a later run can take the file up again."""
+        values = {key: value for key, value in asdict(self).items() if key != "path"}
+        return {_METADATA_KEY: json.dumps(values)}
+
+
+def field_name(number: int) -> str:
+    """The number of a user's column in, its name in a staged file out."""
+    return f"c{number}"
+
+
+def open_staged(path: Path) -> StagedRows:
+    """A file that `pipeline.reading.stage_rows` finished in, its description out.
+
+    Raises:
+        AffilError: there is no such file, or it was not written by this package.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        kept = json.loads((pq.read_metadata(path).metadata or {})[_METADATA_KEY])
+    except (OSError, KeyError, ValueError, pa.ArrowException):
+        raise AffilError(f"{path} is not a file of staged rows; run again from the inputs") from None
+    for name in ("columns", "warnings"):
+        kept[name] = tuple(kept[name])
+    return replace(StagedRows(path, (), "", None, None, 0, ""), **kept)
+
+
+def choose_column(columns: Sequence[str], asked: str | None, taken: Collection[str | None] = ()) -> str:
+    """Column names in, that of the affiliations out: the one asked for, a well-known name, or the only one.
+
+    Args:
+        columns: all names, in order.
+        asked: the user's choice, or None to guess.
+        taken: columns that have another part to play (ids, counts).
+
+    Raises:
+        UsageError: no such column, or none that is obvious; the message lists those there are.
+    """
+    if asked is not None:
+        return require_column(columns, asked)
+    free = [column for column in columns if column not in taken]
+    by_name = {
+        column.strip().casefold().replace(" ", "_").replace("-", "_"): column for column in reversed(free)
+    }
+    known = next((by_name[name] for name in AFFILIATION_NAMES if name in by_name), None)
+    if known is not None:
+        return known
+    if len(free) == 1:
+        return free[0]
+    raise UsageError(f"which column holds the affiliations? give --column, one of: {_listed(columns)}")
+
+
+def require_column(columns: Sequence[str], asked: str) -> str:
+    """The column asked for, if it is there; else a `UsageError` with the columns and the nearest name."""
+    if asked in columns:
+        return asked
+    folded = {column.casefold(): column for column in reversed(columns)}
+    near = difflib.get_close_matches(asked.casefold(), folded, n=1, cutoff=0.5)
+    hint = f"; did you mean {folded[near[0]]!r}?" if near else ""
+    raise UsageError(f"no column {asked!r}; the columns are: {_listed(columns)}{hint}")
+
+
+def _listed(columns: Sequence[str]) -> str:
+    shown = ", ".join(repr(column) for column in columns[:30])
+    return shown if len(columns) <= 30 else f"{shown} … ({len(columns)} in all)"
+
+
+def list_of(strings: pa.Array | pa.ChunkedArray) -> list[Any]:
+    """Arrow strings in, Python strings and None out; several times faster than `to_pylist`."""
+    import pyarrow as pa
+
+    if not pa.types.is_string(strings.type):
+        return cast(list[Any], strings.to_pylist())
+    options = {} if isinstance(strings, pa.ChunkedArray) else {"zero_copy_only": False}
+    return cast(list[Any], strings.to_numpy(**options).tolist())
+
+
+def text_array(values: Sequence[str | None]) -> pa.Array:
+    """Strings in, Arrow strings out; a lone surrogate, which UTF-8 cannot hold, as its escape `\\ud800`."""
+    import pyarrow as pa
+
+    try:
+        return pa.array(values, pa.string())
+    except UnicodeEncodeError:
+        return pa.array(
+            [None if value is None else escape_surrogates(value) for value in values], pa.string()
+        )
+
+
+def escape_surrogates(text: str) -> str:
+    """Any text in, text that UTF-8 can hold out: lone surrogates as the six characters `\\ud800` of JSON."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def rows_from_values(values: Values, counts: Sequence[int] | None = None) -> pa.Table:
+    """Strings in memory in, an Arrow table of `affiliation` (string) and `n_occurrences` (int64) out.
+
+    Args:
+        values: a list, pandas Series, NumPy or Arrow array; None, NaN and NA are blank rows.
+        counts: how often each occurs, positive integers; None means once each.
+
+    Raises:
+        UsageError: a value that is no string, a count that is no positive integer, lengths that differ.
+    """
+    import pyarrow as pa
+
+    texts = text_array(_strings(values))
+    numbers = (
+        _counts(counts, len(texts)) if counts is not None else pa.repeat(pa.scalar(1, pa.int64()), len(texts))
+    )
+    return pa.table({"affiliation": texts, "n_occurrences": numbers})
+
+
+def frame_values(
+    frame: Any, column: str | None = None, count_column: str | None = None
+) -> tuple[Values, Sequence[int] | None]:
+    """A pandas DataFrame or Arrow table in, (its affiliations, its counts or None) out, chosen as for files.
+
+    Raises:
+        UsageError: no such column, or none that is obvious.
+    """
+    columns = [str(name) for name in getattr(frame, "column_names", None) or frame.columns]
+    if count_column is not None:
+        require_column(columns, count_column)
+    chosen = choose_column(columns, column, (count_column,))
+    return frame[chosen], None if count_column is None else frame[count_column]
+
+
+def _strings(values: Any) -> list[str | None]:
+    if isinstance(values, (str, bytes)):
+        raise UsageError("give a list of strings, not one string")
+    plain = _plain(values)
+    wrong = next(
+        (n for n, value in enumerate(plain) if value is not None and not isinstance(value, str)), None
+    )
+    if wrong is not None:
+        kind = type(plain[wrong]).__name__
+        raise UsageError(f"value {wrong} (from 0) is of type {kind}; affiliations must be strings or None")
+    return cast(list[str | None], plain)
+
+
+def _plain(values: Any) -> list[object]:
+    """Values of any container as a list, all the ways to say "missing" as None."""
+    if hasattr(values, "to_pylist"):
+        return list(values.to_pylist())
+    if hasattr(values, "notna"):
+        values = values.astype(object).where(values.notna(), None)
+    listed: Iterable[object] = values.tolist() if hasattr(values, "tolist") else values
+    return [None if isinstance(value, float) and value != value else value for value in listed]
+
+
+def _counts(counts: Any, n_rows: int) -> pa.Array:
+    import pyarrow as pa
+
+    plain = _plain(counts)
+    if len(plain) != n_rows:
+        raise UsageError(f"{len(plain)} counts for {n_rows} values; give one count for each")
+    for n, count in enumerate(plain):
+        if isinstance(count, bool) or not isinstance(count, (int, float)) or count < 1 or count != int(count):
+            raise UsageError(f"count {n} (from 0) is {count!r}; counts must be positive integers")
+    return pa.array([int(cast(int, count)) for count in plain], pa.int64())

@@ -1,0 +1,19 @@
+"""Score: candidate pairs become log-odds: features for every pair, a cross-encoder where those are in doubt."""
+
+from pipeline.scoring.additive import AdditiveModel
+from pipeline.scoring.cross_encoder import CrossEncoderScorer, PairRescorer
+from pipeline.scoring.features import NAMES, PairFeatures
+from pipeline.scoring.score import ScoringSettings, fit_vocabulary, score
+from pipeline.scoring.tokens import Vocabulary
+
+__all__ = [
+    "NAMES",
+    "AdditiveModel",
+    "CrossEncoderScorer",
+    "PairFeatures",
+    "PairRescorer",
+    "ScoringSettings",
+    "Vocabulary",
+    "fit_vocabulary",
+    "score",
+]

@@ -1,0 +1,116 @@
+"""Cross-encoder rescoring: a transformer that reads both strings of a pair at once."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.errors import AffilError, UsageError
+from pipeline.records import Progress
+
+Float64s = npt.NDArray[np.float64]
+
+
+class PairRescorer(Protocol):
+    """What can judge pairs of texts one by one, at a price."""
+
+    name: str
+
+    def logits(self, left: Sequence[str], right: Sequence[str], on_progress: Progress | None = None) -> Float64s:
+        """Two columns of texts to log-odds that both name one institution, shape (n,)."""
+        ...
+
+
+@dataclass
+class CrossEncoderScorer:
+    """Any sentence-transformers `CrossEncoder` with one output, from a folder or a hub id.
+
+    A cross-encoder is not symmetric: both orders are asked and their logits averaged.
+    Remote code is never run.
+    """
+
+    name: str
+    device: str = "auto"
+    batch_size: int = 64
+    max_length: int | None = None
+    revision: str | None = None
+
+    def __post_init__(self) -> None:
+        self._model = self._load()
+
+    def _load(self) -> Any:
+        path = Path(self.name)
+        if path.exists() or self.name.startswith((".", "/", "~")):
+            _check_folder(path)
+        try:
+            from sentence_transformers import CrossEncoder
+        except ImportError as error:
+            raise AffilError(
+                "a reranker needs transformers: pip install 'affiliation-resolver[models]'"
+            ) from error
+        try:
+            model = CrossEncoder(
+                self.name,
+                device=_device(self.device),
+                max_length=self.max_length,
+                revision=self.revision,
+                trust_remote_code=False,
+            )
+        except (OSError, ValueError, RuntimeError, KeyError) as error:
+            reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+            raise AffilError(f"cannot load reranker {self.name!r}: {reason}") from error
+        if model.num_labels != 1:
+            raise UsageError(f"reranker {self.name!r} has {model.num_labels} outputs; a reranker has one")
+        return model
+
+    def logits(self, left: Sequence[str], right: Sequence[str], on_progress: Progress | None = None) -> Float64s:
+        """Two columns of texts to log-odds averaged over both orders, shape (n,)."""
+        total = np.empty(len(left), np.float64)
+        step = self.batch_size * 64
+        for start in range(0, len(left), step):
+            one = list(zip(left[start : start + step], right[start : start + step], strict=True))
+            both = self._predict(one), self._predict([(b, a) for a, b in one])
+            total[start : start + step] = (both[0] + both[1]) / 2
+            if on_progress:
+                on_progress(min(start + step, len(left)), len(left))
+        return total
+
+    def _predict(self, pairs: list[tuple[str, str]]) -> Float64s:
+        import torch
+
+        found = self._model.predict(
+            pairs, batch_size=self.batch_size, activation_fn=torch.nn.Identity(), show_progress_bar=False
+        )
+        return np.asarray(found, np.float64).reshape(len(pairs))
+
+
+def _check_folder(path: Path) -> None:
+    """Refuse what is no cross-encoder before a heavy library is imported."""
+    config = path.expanduser() / "config.json"
+    if not path.expanduser().is_dir():
+        raise UsageError(f"no such reranker folder: {path}")
+    if not config.is_file():
+        raise UsageError(f"{path} is no model folder: it has no config.json")
+    try:
+        data = json.loads(config.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"{config} is not valid JSON: {error}") from error
+    if "auto_map" in data:
+        raise UsageError(f"{path} needs remote code (auto_map in config.json), which is never run")
+    architectures = data.get("architectures") or []
+    if not any("SequenceClassification" in a for a in architectures):
+        raise UsageError(f"{path} is no reranker: its architecture is {', '.join(architectures) or 'not stated'}")
+
+
+def _device(device: str) -> str | None:
+    import torch
+
+    if device == "cuda" and not torch.cuda.is_available():
+        raise UsageError("--device cuda: this machine has no GPU that torch can use; leave --device at auto")
+    return None if device == "auto" else device

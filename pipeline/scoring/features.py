@@ -1,0 +1,252 @@
+"""Features of candidate pairs: what speaks for two mentions being one organisation, and what against.
+
+All are symmetric in left and right and computed for many pairs at a time; no pair is a Python object.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+from rapidfuzz import distance, fuzz
+from rapidfuzz.process import cpdist
+from scipy import sparse
+
+from pipeline.concepts import concept_text
+from pipeline.lexicon import CLASSES, Lexicon, initials, keys_of
+from pipeline.records import Forms, Int64s
+from pipeline.scoring.tokens import Float32s, Vocabulary, lacking, overlap
+
+#: In the order of the columns that `PairFeatures.of` gives.
+NAMES = (
+    "similarity",
+    "organization_ratio",
+    "organization_token_sort",
+    "organization_token_set",
+    "organization_partial",
+    "organization_prefix",
+    "context_token_set",
+    "organization_shared",
+    "organization_shared_rarest",
+    "organization_jaccard",
+    "organization_containment",
+    "organization_lacking_more",
+    "organization_lacking_less",
+    "organization_rarest_lacking_more",
+    "organization_rarest_lacking_less",
+    "context_jaccard",
+    "context_shared_rarest",
+    "unit_jaccard",
+    "country",
+    "region",
+    "city",
+    "numbers",
+    "modifiers_differ",
+    "acronym",
+    "same_organization",
+    "same_class",
+    "n_with_organization",
+    "weight_of_less",
+    "n_main",
+)
+
+_NUMBER = re.compile(r"\d+")
+_ORDINALS = {
+    word: number
+    for number, words in enumerate(
+        (
+            "first 1st i premier primera erste primo",
+            "second 2nd ii deuxieme segunda zweite secondo",
+            "third 3rd iii troisieme tercera dritte terzo",
+            "fourth 4th iv",
+            "fifth 5th v",
+            "sixth 6th vi",
+            "seventh 7th vii",
+            "eighth 8th viii",
+            "ninth 9th ix",
+            "tenth 10th x",
+            "eleventh 11th xi",
+            "twelfth 12th xii",
+        ),
+        start=1,
+    )
+    for word in words.split()
+}
+#: Words that tell siblings apart: "University of Florida" and "University of South Florida".
+_COMPASS = frozenset("north south east west northern southern eastern western central northeast northwest southeast southwest upper lower new state".split())
+
+
+@dataclass(frozen=True)
+class PairFeatures:
+    """Everything that features need to know about the mentions; made once for a run."""
+
+    forms: Forms
+    vocabulary: Vocabulary
+
+    @cached_property
+    def _organization(self) -> list[str]:
+        return [concept_text(text) for text in self.forms.organization]
+
+    @cached_property
+    def _context(self) -> list[str]:
+        return [concept_text(text) for text in self.forms.context]
+
+    @cached_property
+    def _tables(self) -> tuple[npt.Any, npt.Any, npt.Any]:
+        table = self.vocabulary.table
+        return table(self.forms.organization), table(self.forms.context), table(self.forms.units)
+
+    @cached_property
+    def _weights(self) -> tuple[Float32s, Float32s, Float32s]:
+        weight = self.vocabulary.weight
+        org, context, unit = (np.asarray(t @ weight, np.float32).ravel() for t in self._tables)
+        return org, context, unit
+
+    @cached_property
+    def _codes(self) -> dict[str, Int64s]:
+        forms = self.forms
+        return {
+            "country": _coded(forms.country_code),
+            "region": _coded(forms.region),
+            "city": _coded(forms.city),
+            "organization": _coded([o or None for o in self._organization]),
+            "numbers": _coded([_numbers(o) or None for o in forms.organization]),
+            "class": np.array([_class_of(o) for o in forms.organization], np.int64),
+        }
+
+    @cached_property
+    def _modifiers(self) -> npt.Any:
+        """Binary table of the words that tell siblings apart: fields of study, compass words, classes."""
+        is_modifier = np.array([_is_modifier(t) for t in self.vocabulary.token], np.float32)
+        return self._tables[0].multiply(is_modifier[None, :]).tocsr() if len(is_modifier) else self._tables[0]
+
+    def of(self, left: Int64s, right: Int64s, similarity: Float32s) -> Float32s:
+        """Features of pairs, float32, shape (n pairs, len(NAMES))."""
+        columns = {
+            "similarity": similarity,
+            **self._ratios(left, right),
+            **self._overlaps(left, right),
+            **self._places(left, right),
+            **self._marks(left, right),
+        }
+        return np.stack([np.asarray(columns[name], np.float32) for name in NAMES], axis=1)
+
+    def _ratios(self, left: Int64s, right: Int64s) -> dict[str, Float32s]:
+        org_l, org_r = _take(self._organization, left), _take(self._organization, right)
+        all_l, all_r = _take(self._context, left), _take(self._context, right)
+        ratios: dict[str, Callable[..., float]] = {
+            "organization_ratio": fuzz.ratio,
+            "organization_token_sort": fuzz.token_sort_ratio,
+            "organization_token_set": fuzz.token_set_ratio,
+            "organization_partial": fuzz.partial_ratio,
+        }
+        found = {name: cpdist(org_l, org_r, scorer=f, dtype=np.float32) / 100 for name, f in ratios.items()}
+        prefix = distance.Prefix.normalized_similarity
+        found["organization_prefix"] = cpdist(org_l, org_r, scorer=prefix, dtype=np.float32)
+        found["context_token_set"] = cpdist(all_l, all_r, scorer=fuzz.token_set_ratio, dtype=np.float32) / 100
+        return found
+
+    def _overlaps(self, left: Int64s, right: Int64s) -> dict[str, Float32s]:
+        organization, context, unit = self._tables
+        w_org, w_context, w_unit = self._weights
+        weight = self.vocabulary.weight
+        org_l, org_r, all_l, all_r = organization[left], organization[right], context[left], context[right]
+        shared, rarest = overlap(org_l, org_r, weight)
+        sum_l, max_l = lacking(org_l, all_r, _take(self._context, right), self.vocabulary)
+        sum_r, max_r = lacking(org_r, all_l, _take(self._context, left), self.vocabulary)
+        all_shared, all_rarest = overlap(all_l, all_r, weight)
+        unit_shared, _ = overlap(unit[left], unit[right], weight)
+        less, more = np.minimum(w_org[left], w_org[right]), np.maximum(w_org[left], w_org[right])
+        return {
+            "organization_shared": shared,
+            "organization_shared_rarest": rarest,
+            "organization_jaccard": _share(shared, less + more - shared),
+            "organization_containment": _share(shared, less),
+            "organization_lacking_more": np.maximum(sum_l, sum_r),
+            "organization_lacking_less": np.minimum(sum_l, sum_r),
+            "organization_rarest_lacking_more": np.maximum(max_l, max_r),
+            "organization_rarest_lacking_less": np.minimum(max_l, max_r),
+            "context_jaccard": _share(all_shared, w_context[left] + w_context[right] - all_shared),
+            "context_shared_rarest": all_rarest,
+            "unit_jaccard": _share(unit_shared, w_unit[left] + w_unit[right] - unit_shared),
+            "weight_of_less": less,
+        }
+
+    def _places(self, left: Int64s, right: Int64s) -> dict[str, Float32s]:
+        return {name: _agreement(self._codes[name], left, right) for name in ("country", "region", "city")}
+
+    def _marks(self, left: Int64s, right: Int64s) -> dict[str, Float32s]:
+        codes, forms = self._codes, self.forms
+        modifiers = self._modifiers
+        differ = np.asarray(abs(modifiers[left] - modifiers[right]).sum(axis=1), np.float32).ravel()
+        has = codes["organization"] >= 0
+        numbers = codes["numbers"]
+        return {
+            "numbers": np.where(numbers[left] == numbers[right], np.where(numbers[left] >= 0, 1, 0), -1),
+            "modifiers_differ": np.minimum(differ, 4),
+            "acronym": self._acronyms(left, right),
+            "same_organization": (codes["organization"][left] == codes["organization"][right]) & has[left],
+            "same_class": _agreement(codes["class"], left, right),
+            "n_with_organization": has[left].astype(np.float32) + has[right],
+            "n_main": forms.is_main[left].astype(np.float32) + forms.is_main[right],
+        }
+
+    @cached_property
+    def _acronym_table(self) -> tuple[npt.Any, npt.Any]:
+        """Binary tables (n, n acronyms): acronyms that a mention states, and stated ones or its own initials."""
+        stated = [set(a) for a in self.forms.acronyms]
+        either = [s | set(initials(o)) for s, o in zip(stated, self.forms.organization, strict=True)]
+        number = {a: i for i, a in enumerate(sorted(set().union(*either) if either else ()))}
+        def table(sets: Sequence[set[str]]) -> npt.Any:
+            ends = np.cumsum([0, *map(len, sets)])
+            columns = np.array([number[a] for s in sets for a in sorted(s)], np.int64)
+            shape = (len(sets), max(len(number), 1))
+            return sparse.csr_array((np.ones(len(columns), np.float32), columns, ends), shape=shape)
+
+        return table(stated), table(either)
+
+    def _acronyms(self, left: Int64s, right: Int64s) -> Float32s:
+        """1 where one side states an acronym that the other states or that its name spells, -1 where both state others."""
+        stated, either = self._acronym_table
+        meets = (stated[left].multiply(either[right]) + either[left].multiply(stated[right])).sum(axis=1)
+        has = np.asarray(stated.sum(axis=1)).ravel() > 0
+        return np.where(np.asarray(meets).ravel() > 0, 1, np.where(has[left] & has[right], -1, 0)).astype(np.float32)
+
+
+def _take(texts: Sequence[str], index: Int64s) -> list[str]:
+    return [texts[i] for i in index.tolist()]
+
+
+def _coded(values: Sequence[str | None]) -> Int64s:
+    """Values to numbers, -1 for None."""
+    number: dict[str, int] = {}
+    return np.array([-1 if v is None else number.setdefault(v, len(number)) for v in values], np.int64)
+
+
+def _agreement(codes: Int64s, left: Int64s, right: Int64s) -> Float32s:
+    """1 where both are known and equal, -1 where both are known and differ, else 0."""
+    a, b = codes[left], codes[right]
+    return np.where((a >= 0) & (b >= 0), np.where(a == b, 1, -1), 0).astype(np.float32)
+
+
+def _share(part: Float32s, whole: Float32s) -> Float32s:
+    return np.divide(part, whole, out=np.zeros_like(part), where=whole > 1e-6)
+
+
+def _numbers(organization: str) -> str:
+    found = [str(_ORDINALS.get(w, "")) or "".join(_NUMBER.findall(w)) for w in organization.split()]
+    return " ".join(sorted(f for f in found if f))
+
+
+def _class_of(organization: str) -> int:
+    heads = Lexicon.load().heads([k for t in organization.split() for k in keys_of(t)])
+    return min((CLASSES.index(h.kind) for h in heads), default=-1)
+
+
+def _is_modifier(token: str) -> bool:
+    lexicon = Lexicon.load()
+    return lexicon.is_subject(token) or token in _COMPASS or token in _ORDINALS or token.isdigit()

@@ -1,0 +1,133 @@
+"""Score: candidate pairs become log-odds, and the doubtful ones are rescored."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import logging
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib.resources import files
+
+import numpy as np
+
+from blocking import CandidatePairs
+from pipeline.errors import UsageError
+from pipeline.records import Float64s, Forms, Int64s, Progress, ScoredPairs
+from pipeline.scoring.additive import AdditiveModel
+from pipeline.scoring.cross_encoder import CrossEncoderScorer, PairRescorer
+from pipeline.scoring.features import NAMES, PairFeatures
+from pipeline.scoring.tokens import Vocabulary
+
+log = logging.getLogger(__name__)
+#: Pairs whose features are held in memory at a time (29 features of 4 bytes and their strings: some 100 MB).
+_CHUNK = 200_000
+
+
+@dataclass(frozen=True)
+class ScoringSettings:
+    """How pairs are scored.
+
+    Attributes:
+        model: file of a feature model; None takes the shipped one.
+        reranker: folder or hub id of a cross-encoder; None rescores nothing.
+        rescoring_band: pairs whose feature probability lies between the two are rescored.
+        rescoring: "band" or "all".
+        max_rescored: at most so many pairs, the most doubtful first; 0 sets no bound.
+        device: "auto", "cpu" or "cuda", for the reranker.
+        batch_size: pairs a batch of the reranker.
+        max_length: longest pair in tokens; None takes the model's own.
+        revision: revision of a hub model.
+    """
+
+    model: str | None = None
+    reranker: str | None = None
+    rescoring_band: tuple[float, float] = (0.1, 0.9)
+    rescoring: str = "band"
+    max_rescored: int = 0
+    device: str = "auto"
+    batch_size: int = 64
+    max_length: int | None = None
+    revision: str | None = None
+
+    def __post_init__(self) -> None:
+        low, high = self.rescoring_band
+        if not 0 <= low <= high <= 1:
+            raise UsageError(f"scoring.rescoring_band must be two probabilities in order, got {self.rescoring_band}")
+        if self.rescoring not in ("band", "all"):
+            raise UsageError(f"scoring.rescoring must be 'band' or 'all', got {self.rescoring!r}")
+        if self.device not in ("auto", "cpu", "cuda"):
+            raise UsageError(f"scoring.device must be auto, cpu or cuda, got {self.device!r}")
+        if self.batch_size < 1:
+            raise UsageError(f"scoring.batch_size must be 1 or more, got {self.batch_size}")
+
+
+@lru_cache(maxsize=1)
+def _prior() -> tuple[dict[str, int], int]:
+    """Document frequencies of tokens that were counted when the model was fitted, and of how many texts."""
+    resource = files("pipeline") / "models" / "pair_scorer" / "document_frequency.tsv.gz"
+    if not resource.is_file():
+        return {}, 0
+    lines = gzip.decompress(resource.read_bytes()).decode("utf-8").splitlines()
+    rows = csv.reader(lines[1:], delimiter="\t", quoting=csv.QUOTE_NONE)
+    return {token: int(count) for token, count in rows}, int(lines[0])
+
+
+def fit_vocabulary(forms: Forms, use_prior: bool = True) -> Vocabulary:
+    """Token weights of these mentions, with the shipped document frequencies behind them."""
+    prior, n_prior = _prior() if use_prior else ({}, 0)
+    both = zip(forms.context, forms.organization, strict=True)
+    return Vocabulary.fit([f"{context} {organization}" for context, organization in both], prior, n_prior)
+
+
+def score(
+    forms: Forms,
+    pairs: CandidatePairs,
+    vocabulary: Vocabulary,
+    settings: ScoringSettings | None = None,
+    *,
+    rescorer: PairRescorer | None = None,
+    on_progress: Progress | None = None,
+) -> ScoredPairs:
+    """Candidate pairs become scored pairs; `rescorer` stands in for the cross-encoder that settings name."""
+    settings = settings or ScoringSettings()
+    if rescorer is None and settings.reranker is not None:
+        rescorer = CrossEncoderScorer(
+            settings.reranker, settings.device, settings.batch_size, settings.max_length, settings.revision
+        )
+    logit = feature_logits(PairFeatures(forms, vocabulary), pairs, settings.model, on_progress)
+    rescored = np.full(len(pairs), np.nan)
+    if rescorer is not None and len(pairs):
+        chosen = doubtful(logit, settings)
+        log.info("score: %d of %d pairs go to %s", len(chosen), len(pairs), rescorer.name)
+        texts_l = [forms.context[i] for i in pairs.left[chosen].tolist()]
+        texts_r = [forms.context[i] for i in pairs.right[chosen].tolist()]
+        rescored[chosen] = rescorer.logits(texts_l, texts_r, on_progress)
+    return ScoredPairs(pairs.left, pairs.right, pairs.similarity, pairs.rule, logit, rescored)
+
+
+def feature_logits(
+    features: PairFeatures, pairs: CandidatePairs, model_path: str | None = None, on_progress: Progress | None = None
+) -> Float64s:
+    """Candidate pairs become log-odds of the feature model, shape (n pairs,), a chunk at a time."""
+    model = AdditiveModel.load(model_path, NAMES)
+    columns = [NAMES.index(f) for f in model.features]
+    logit = np.empty(len(pairs), np.float64)
+    for start in range(0, len(pairs), _CHUNK):
+        part = slice(start, start + _CHUNK)
+        values = features.of(pairs.left[part], pairs.right[part], pairs.similarity[part])
+        logit[part] = model.logits(values[:, columns])
+        if on_progress:
+            on_progress(min(start + _CHUNK, len(pairs)), len(pairs))
+    return logit
+
+
+def doubtful(logit: Float64s, settings: ScoringSettings) -> Int64s:
+    """Numbers of the pairs that features leave in doubt, ascending."""
+    probability = 1 / (1 + np.exp(-logit))
+    low, high = settings.rescoring_band
+    chosen = np.arange(len(logit)) if settings.rescoring == "all" else np.flatnonzero((probability >= low) & (probability <= high))
+    if settings.max_rescored and len(chosen) > settings.max_rescored:
+        nearest = np.argsort(np.abs(probability[chosen] - 0.5), kind="stable")[: settings.max_rescored]
+        chosen = np.sort(chosen[nearest])
+    return chosen

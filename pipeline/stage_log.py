@@ -1,0 +1,47 @@
+"""What every stage took: seconds, peak memory and counts, for the manifest and the summary."""
+
+from __future__ import annotations
+
+import logging
+import resource
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from pipeline.records import Progress
+
+log = logging.getLogger(__name__)
+#: Called with the stage's name when it begins; what it returns is told (done, total) while it works.
+Watcher = Callable[[str], Progress | None]
+
+
+@dataclass
+class StageLog:
+    """Collects one entry a stage: name, seconds, peak memory of the process so far, counts."""
+
+    watch: Watcher | None = None
+    stages: list[dict[str, Any]] = field(default_factory=list)
+
+    @contextmanager
+    def __call__(self, name: str) -> Iterator[Progress | None]:
+        """Time the body of a `with` statement as the stage `name`; gives the callback for its progress."""
+        tick = self.watch(name) if self.watch else None
+        begin = time.perf_counter()
+        yield tick
+        seconds = time.perf_counter() - begin
+        self.stages.append({"name": name, "seconds": round(seconds, 3), "peak_memory_mb": peak_memory_mb()})
+        log.info("%s: %.2f s", name, seconds)
+
+    @property
+    def seconds(self) -> float:
+        """Seconds of all stages."""
+        return round(sum(s["seconds"] for s in self.stages), 3)
+
+
+def peak_memory_mb() -> int:
+    """Largest resident size of this process so far, in MB."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit // 1_000_000

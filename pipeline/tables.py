@@ -1,0 +1,87 @@
+"""The frames of a result, column by column as docs/data-contract.md describes them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from blocking.pairs import RULES
+from pipeline.consolidation import Consolidated
+from pipeline.records import Affiliations, Forms, Matches, Mentions, SetAside
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def mentions_frame(mentions: Mentions, forms: Forms, found: Consolidated) -> pd.DataFrame:
+    """Mentions and what became of them, one row each, in the order of their affiliation ids."""
+    import pandas as pd
+
+    strings, number = mentions.affiliations, mentions.affiliation.tolist()
+    items = mentions.mention
+    return pd.DataFrame(
+        {
+            "affiliation_id": [strings.affiliation_id[i] for i in number],
+            "affiliation": [strings.affiliation[i] for i in number],
+            "n_occurrences": strings.n_occurrences[mentions.affiliation],
+            "mention_id": found.mention_id,
+            "organization": [d or None for d in forms.display],
+            "has_organization": [bool(d) for d in forms.display],
+            "units": ["; ".join(m.units) or None for m in items],
+            "city": [m.city for m in items],
+            "region": [m.region for m in items],
+            "country_code": [m.country_code for m in items],
+            "role": [m.role for m in items],
+            "entity_id": found.entity_id,
+            "match_probability": found.match_probability,
+        }
+    )
+
+
+def institutions_frame(found: Consolidated) -> pd.DataFrame:
+    """Institution records, one row each, the most frequent first."""
+    import pandas as pd
+
+    names = (
+        *("entity_id", "preferred_name", "variant_names", "acronyms", "city", "region", "country_code"),
+        *("n_mentions", "n_occurrences", "confidence", "weakest_link", "has_organization"),
+    )
+    columns = {name: [getattr(r, name) for r in found.institutions] for name in names}
+    for name in ("variant_names", "acronyms"):
+        columns[name] = [list(v) for v in columns[name]]
+    return pd.DataFrame(columns)
+
+
+def pairs_frame(matches: Matches, found: Consolidated) -> pd.DataFrame:
+    """Scored pairs with both mention ids, the rules that proposed them, and every stage's output."""
+    import numpy as np
+    import pandas as pd
+
+    pairs = matches.pairs
+    ids = np.array(found.mention_id, object)
+    names = {bits: "+".join(r for i, r in enumerate(RULES) if bits >> i & 1) for bits in np.unique(pairs.rule).tolist()}
+    return pd.DataFrame(
+        {
+            "left_mention_id": ids[pairs.left],
+            "right_mention_id": ids[pairs.right],
+            "rule": pd.Categorical(pd.Series(pairs.rule).map(names), categories=sorted(names.values())),
+            "similarity": pairs.similarity,
+            "logit": pairs.logit,
+            "rescored_logit": pairs.rescored,
+            "probability": matches.probability,
+        }
+    )
+
+
+def set_aside_frame(aside: SetAside, strings: Affiliations) -> pd.DataFrame:
+    """What was set aside, one row a string or piece of one; `affiliation_id` is None for blank rows."""
+    import pandas as pd
+
+    return pd.DataFrame(
+        {
+            "string": aside.string,
+            "reason": aside.reason,
+            "n_occurrences": aside.n_occurrences,
+            "is_whole": pd.array(aside.is_whole, dtype="bool"),
+            "affiliation_id": [strings.affiliation_id[i] if i >= 0 else None for i in aside.affiliation],
+        }
+    )

@@ -1,0 +1,1 @@
+"""Fitting the built-in models; nothing here is needed to run them."""

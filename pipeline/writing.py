@@ -1,0 +1,156 @@
+"""Writing files whole or not at all: atomic replacement, Parquet, CSV that is safe in a spreadsheet."""
+
+from __future__ import annotations
+
+import csv
+import errno
+import io
+import json
+import os
+import secrets
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, TextIO
+
+from pipeline.errors import AffilError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+#: A spreadsheet takes a cell that begins with one of these for a formula (OWASP, "CSV injection").
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+_BATCH_ROWS = 65_536
+_REMEDIES = {
+    errno.ENOSPC: ("no space left", "free some space or choose another --output"),
+    errno.EDQUOT: ("no space left in the disk quota", "free some space or choose another --output"),
+    errno.EACCES: ("not allowed to write", "choose another --output or change the permissions"),
+    errno.EPERM: ("not allowed to write", "choose another --output or change the permissions"),
+    errno.EROFS: ("read-only file system", "choose another --output"),
+    errno.EISDIR: ("is a folder, not a file", "choose another --output"),
+    errno.ENOTDIR: ("a part of the path is a file, not a folder", "choose another --output"),
+    errno.EFBIG: ("file too large", "raise the file size limit or choose another --output"),
+}
+
+
+def unwritable(error: OSError, path: Path) -> AffilError:
+    """An error of the operating system and the file being written → one line with what, where, what to do."""
+    known = _REMEDIES.get(error.errno or 0)
+    if known:
+        return AffilError(f"{known[0]}: {path} ({known[1]})")
+    return AffilError(f"cannot write: {path} ({error.strerror or error})")
+
+
+@contextmanager
+def atomic_path(path: str | Path) -> Iterator[Path]:
+    """The wanted path in, a temporary path in the same folder out; renamed at the end, removed on failure.
+
+    Readers see the old file or the whole new one, never a half. The folder is made if it is not there.
+
+    Raises:
+        AffilError: the operating system refuses to write (no space, no permission, read-only …).
+    """
+    wanted = Path(path)
+    temporary = wanted.with_name(f".{wanted.name[:100]}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
+    try:
+        wanted.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        _sync(temporary)
+        temporary.replace(wanted)
+        _sync_folder(wanted.parent)
+    except OSError as error:
+        raise unwritable(error, wanted) from error
+    finally:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDWR)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _sync_folder(folder: Path) -> None:
+    # Makes the rename itself durable; some file systems (and Windows) cannot do it, and nothing is lost then.
+    with suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def write_text(text: str, path: str | Path) -> None:
+    """Text in, a UTF-8 file at `path` out; line ends as they are."""
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(text.encode("utf-8"))
+
+
+def write_json(obj: object, path: str | Path) -> None:
+    """Plain lists, dicts, strings and finite numbers in, indented UTF-8 JSON at `path` out."""
+    write_text(json.dumps(obj, ensure_ascii=False, indent=2, allow_nan=False) + "\n", path)
+
+
+def write_parquet(table: pa.Table, path: str | Path) -> None:
+    """An Arrow table in, a zstd Parquet file at `path` out."""
+    import pyarrow.parquet as pq
+
+    with atomic_path(path) as temporary:
+        pq.write_table(table, temporary, compression="zstd")
+
+
+def write_csv(table: pa.Table, path: str | Path) -> None:
+    """An Arrow table in, a UTF-8 CSV file at `path` out; formulas escaped, lists joined with "; "."""
+    with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as handle:
+        write_header(handle, table.column_names)
+        for batch in table.to_batches(max_chunksize=_BATCH_ROWS):
+            append_csv(handle, [safe_cells(column) for column in batch.columns])
+
+
+def write_header(handle: TextIO, columns: Sequence[str], delimiter: str = ",") -> None:
+    """Column names in, the first line of a CSV file out."""
+    append_csv(handle, [[column] for column in columns], delimiter)
+
+
+def append_csv(handle: TextIO, columns: Sequence[Sequence[object]], delimiter: str = ",") -> None:
+    """Columns of strings and numbers in, their rows at the end of an open CSV file out; None is empty.
+
+    Cells are written as they are; `safe_cells` makes them safe to open in a spreadsheet.
+    """
+    rows = list(zip(*columns, strict=True))
+    text = _csv_text(rows, delimiter, csv.QUOTE_MINIMAL)
+    # The csv module leaves a lone carriage return unquoted, and a reader would take it for the row's end.
+    handle.write(_csv_text(rows, delimiter, csv.QUOTE_ALL) if "\r" in text else text)
+
+
+def _csv_text(rows: list[tuple[object, ...]], delimiter: str, quoting: Literal[0, 1]) -> str:
+    buffer = io.StringIO(newline="")
+    csv.writer(buffer, delimiter=delimiter, lineterminator="\n", quoting=quoting).writerows(rows)
+    return buffer.getvalue()
+
+
+def safe_cells(column: pa.Array) -> list[object]:
+    """An Arrow column in, CSV cells out; text that a spreadsheet would run gets a leading apostrophe."""
+    return [_safe(value) for value in column.to_pylist()]
+
+
+def _safe(value: object) -> object:
+    cell = _plain(value)
+    is_text = isinstance(cell, str) and isinstance(value, (str, list, dict))
+    return f"'{cell}" if is_text and str(cell).startswith(FORMULA_STARTS) else cell
+
+
+def _plain(value: object) -> object:
+    """A cell that is not text as CSV shows it."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, float) and value != value:
+        return None
+    if isinstance(value, list):
+        return "; ".join(str(_plain(part)) for part in value if part is not None)
+    if isinstance(value, dict):
+        return json.dumps(value, ensure_ascii=False, default=str)
+    return value

@@ -1,0 +1,82 @@
+import json
+
+import numpy as np
+import pytest
+from sklearn.linear_model import LogisticRegression
+
+from pipeline.calibration import CalibrationSettings, PlattScaling, calibrate
+from pipeline.errors import UsageError
+from pipeline.records import ScoredPairs
+
+
+def scored(logit: list[float], rescored: list[float]) -> ScoredPairs:
+    n = len(logit)
+    return ScoredPairs(
+        np.arange(n, dtype=np.int64),
+        np.arange(n, dtype=np.int64) + n,
+        np.zeros(n, np.float32),
+        np.ones(n, np.uint8),
+        np.array(logit, np.float64),
+        np.array(rescored, np.float64),
+    )
+
+
+def test_fit_agrees_with_logistic_regression() -> None:
+    rng = np.random.default_rng(0)
+    logit = rng.normal(0, 3, 4000)
+    truth = (rng.random(4000) < 1 / (1 + np.exp(-(0.6 * logit - 0.8)))).astype(float)
+    ours = PlattScaling.fit(logit, truth)
+    theirs = LogisticRegression(C=np.inf).fit(logit[:, None], truth)
+    assert ours.slope == pytest.approx(theirs.coef_[0, 0], abs=1e-3)
+    assert ours.intercept == pytest.approx(theirs.intercept_[0], abs=1e-3)
+
+
+def test_probabilities_follow_the_calibration_file(tmp_path) -> None:
+    file = tmp_path / "calibration.json"
+    file.write_text(json.dumps({"slope": 2.0, "intercept": -1.0}))
+    found = calibrate(scored([0.5, 10.0], [np.nan, np.nan]), CalibrationSettings(file=str(file)))
+    assert found.probability == pytest.approx([0.5, 1 / (1 + np.exp(-19.0))])
+
+
+def test_a_rescored_pair_mixes_both_models(tmp_path) -> None:
+    file = tmp_path / "calibration.json"
+    file.write_text(json.dumps({"slope": 1.0, "intercept": 0.0}))
+    settings = CalibrationSettings(str(file), reranker_slope=2.0, reranker_intercept=1.0, reranker_weight=0.25)
+    found = calibrate(scored([1.0, 1.0], [np.nan, 3.0]), settings)
+    expected = 0.75 * 1.0 + 0.25 * (2.0 * 3.0 + 1.0)
+    assert found.probability == pytest.approx([1 / (1 + np.exp(-1.0)), 1 / (1 + np.exp(-expected))])
+
+
+def test_raw_outputs_are_not_overwritten(tmp_path) -> None:
+    pairs = scored([0.3], [0.7])
+    found = calibrate(pairs)
+    assert found.pairs.logit.tolist() == [0.3]
+    assert found.pairs.rescored.tolist() == [0.7]
+    assert 0 <= found.probability[0] <= 1
+
+
+def test_extreme_log_odds_stay_probabilities() -> None:
+    found = calibrate(scored([-1e6, 1e6], [np.nan, np.nan]))
+    assert found.probability.min() >= 0
+    assert found.probability.max() <= 1
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("{", "no calibration"), ('{"slope": 1}', "intercept"), ('{"slope": "a", "intercept": 0}', "no calibration")],
+)
+def test_a_broken_file_is_named(tmp_path, text: str, message: str) -> None:
+    file = tmp_path / "c.json"
+    file.write_text(text)
+    with pytest.raises(UsageError, match=message):
+        calibrate(scored([0.0], [np.nan]), CalibrationSettings(file=str(file)))
+
+
+def test_a_missing_file_is_named(tmp_path) -> None:
+    with pytest.raises(UsageError, match="no such calibration file"):
+        calibrate(scored([0.0], [np.nan]), CalibrationSettings(file=str(tmp_path / "none.json")))
+
+
+def test_weight_is_checked() -> None:
+    with pytest.raises(UsageError, match="reranker_weight"):
+        CalibrationSettings(reranker_weight=1.5)
