@@ -39,7 +39,7 @@ def analyse(labels: npt.ArrayLike, pairs: CandidatePairs) -> BlockingAnalysis:
 
 
 def pair_completeness(labels: npt.ArrayLike, pairs: CandidatePairs) -> float:
-    """True cluster numbers and candidate pairs in; share of all true pairs that are candidates out (1 if none)."""
+    """True cluster numbers and candidate pairs in; share of true pairs that are proposed out (1 if none)."""
     truth = _labels(labels, pairs)
     sizes = np.unique(truth[truth >= 0], return_counts=True)[1]
     n_true = int((sizes * (sizes - 1) // 2).sum())
@@ -56,7 +56,7 @@ def recall_at(labels: npt.ArrayLike, pairs: CandidatePairs, ranks: Sequence[int]
     """True cluster numbers, candidate pairs and ranks k in; for each k the mean recall at k out.
 
     An item's partners are ranked by similarity, equal ones by number. Its recall at k is the share of its
-    cluster's other items among the best k partners, out of k at most; items alone in their cluster do not count.
+    cluster's other items, out of k at most, among the best k partners. Items alone in theirs do not count.
     """
     truth = _labels(labels, pairs)
     if any(rank < 1 for rank in ranks):
@@ -138,7 +138,8 @@ def _labels(labels: npt.ArrayLike, pairs: CandidatePairs) -> Int64s:
 
 def _is_true(truth: Int64s, pairs: CandidatePairs) -> npt.NDArray[np.bool_]:
     left = truth[pairs.left]
-    return (left == truth[pairs.right]) & (left >= 0)
+    is_true: npt.NDArray[np.bool_] = (left == truth[pairs.right]) & (left >= 0)
+    return is_true
 
 
 def _cluster_sizes(truth: Int64s) -> Int64s:

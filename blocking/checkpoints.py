@@ -75,16 +75,20 @@ def _remote(name: str, revision: str | None) -> dict[str, Mapping[str, Any]]:
     # Sentence Transformers looks for a name without an owner under its own.
     repository = name if "/" in name else f"sentence-transformers/{name}"
     found: dict[str, Mapping[str, Any]] = {}
-    for file in ("config_sentence_transformers.json", "config.json"):
+    is_unreached = False
+    for file in ("config.json", "config_sentence_transformers.json"):
         try:
-            found[file] = _parse(Path(hf_hub_download(repository, file, revision=revision)))
-        except LocalEntryNotFoundError as error:
-            if file == "config.json":
-                raise not_found(name, "no such folder, and the hub could not be reached") from error
+            path = hf_hub_download(repository, file, revision=revision, local_files_only=is_unreached)
+            found[file] = _parse(Path(path))
+        except LocalEntryNotFoundError:
+            # A hub that did not answer once is not waited for again.
+            is_unreached = True
         except EntryNotFoundError:
             continue
         except (OSError, ValueError) as error:
             raise not_found(name, f"no such folder, nor such a model on the hub ({_line(error)})") from error
+    if is_unreached and not found:
+        raise not_found(name, "no such folder, and the hub could not be reached")
     return found
 
 

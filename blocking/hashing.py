@@ -21,8 +21,9 @@ _N_SIGNS = 4
 #: Squaring the inverse document frequency was worth three points of recall@30: names are rare, words of
 #: the trade ("department", "university") are not.
 _IDF_POWER = 2
-#: Weight of a feature that one text alone has: it cannot join texts, but a text of nothing else needs a row.
-_RARE_WEIGHT = 1e-3
+#: Share of its weight that a feature keeps which one text alone has. It joins no texts and adds noise to the
+#: projection, but without it texts that share one syllable and nothing else would count as equal.
+_UNIQUE_SHARE = 0.5
 _STATE_VERSION = 1
 
 
@@ -53,12 +54,12 @@ class HashingEncoder:
         for chunk in _chunks(distinct):
             n_texts_with += np.bincount(hashed_features(chunk).indices, minlength=N_BUCKETS)
         idf = np.log((1 + len(distinct)) / (1 + n_texts_with)) + 1
-        weights = np.where(n_texts_with >= 2, idf**_IDF_POWER, _RARE_WEIGHT)
+        weights = idf**_IDF_POWER * np.where(n_texts_with >= 2, 1, _UNIQUE_SHARE)
         self._weights = weights.astype(np.float32)
         self.is_fitted = True
 
     def encode(self, texts: Sequence[str], *, on_progress: Progress | None = None) -> Float32s:
-        """Texts in; float32 vectors of length 1 out, shape (n, dimensions), zeros where nothing is written."""
+        """Texts in; float32 vectors of length 1 out, shape (n, dimensions), zeros for no words."""
         if self._projection is None:
             self._projection = _projection(self.dimensions, self.seed)
         vectors = np.zeros((len(texts), self.dimensions), np.float32)

@@ -79,7 +79,7 @@ def ranges(lengths: Int64s) -> Int64s:
 
 
 def sorted_pairs(a: Int64s, b: Int64s, n_items: int) -> tuple[Int64s, Int64s]:
-    """Two ends of each pair in; left and right out, each pair once, ordered by (left, right), none with itself."""
+    """Two ends of each pair in; left and right out, ordered, each pair once, none with itself."""
     keys = np.minimum(a, b) * n_items + np.maximum(a, b)
     keys = np.unique(keys[a != b])
     if not len(keys):

@@ -1,8 +1,7 @@
-"""Sentence-transformer models as encoders, from a local folder or a hub, without running a model's own code."""
+"""Sentence-transformer models as encoders, from a folder or a hub; a model's own code is never run."""
 
 from __future__ import annotations
 
-import contextlib
 import importlib.util
 import logging
 from collections.abc import Sequence
@@ -31,7 +30,8 @@ class SentenceSettings:
 
     Attributes:
         truncate_dim: leading dimensions to keep (models trained for it lose little); None keeps all.
-        prompt: one of the model's prompt names, or a text to put before every string; None: as the model says.
+        prompt: one of the model's prompt names, or a text to put before every string; None: the
+            model's own default.
         batch_size: texts in one forward pass.
         device: "auto", "cpu" or "cuda".
         precision: "float32"; "bfloat16" (two to three times as fast where the hardware has it, cosines to
@@ -67,15 +67,14 @@ class SentenceTransformerEncoder:
         """
         self.settings = settings or SentenceSettings()
         self.name, self.revision = split_revision(source)
-        self._device = _device(self.settings.device)
+        _check_libraries(self.name)
         check_encoder_source(self.name, self.revision)
+        self._device = torch_device(self.settings.device)
         self._model = _load(self.name, self.revision, self._device)
         full = int(self._model.get_embedding_dimension() or 0) or self._encode_batchwise([" "]).shape[1]
         self.dimensions = self.settings.truncate_dim or full
         if self.dimensions > full:
-            raise BlockingError(
-                f"truncate_dim {self.dimensions} is more than the {full} dimensions of {self.name}"
-            )
+            raise BlockingError(f"truncate_dim is {self.dimensions}, but {self.name} has {full} dimensions")
 
     def encode(self, texts: Sequence[str], *, on_progress: Progress | None = None) -> Float32s:
         """Texts in; float32 vectors of length 1 out, shape (n, dimensions), zeros for blank texts."""
@@ -99,9 +98,7 @@ class SentenceTransformerEncoder:
 
         prompt = self.settings.prompt
         is_name = prompt is not None and prompt in (self._model.prompts or {})
-        with (
-            torch.autocast(self._device, torch.bfloat16) if self._is_bfloat16() else contextlib.nullcontext()
-        ):
+        with torch.autocast(self._device, torch.bfloat16, enabled=self._is_bfloat16()):
             found = self._model.encode(
                 texts,
                 prompt_name=prompt if is_name else None,
@@ -122,12 +119,9 @@ class SentenceTransformerEncoder:
         return self._device == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
 
 
-def _device(device: str) -> str:
-    if importlib.util.find_spec("sentence_transformers") is None or importlib.util.find_spec("torch") is None:
-        raise BlockingError(
-            "model encoders need PyTorch and Sentence Transformers: pip install 'affiliation-resolver[models]'"
-        )
-    return torch_device(device)
+def _check_libraries(name: str) -> None:
+    if any(importlib.util.find_spec(library) is None for library in ("torch", "sentence_transformers")):
+        raise not_found(name, "models need PyTorch and more: pip install 'affiliation-resolver[models]'")
 
 
 def _load(name: str, revision: str | None, device: str) -> Any:
@@ -135,19 +129,10 @@ def _load(name: str, revision: str | None, device: str) -> Any:
     from sentence_transformers import SentenceTransformer
 
     # What loading raises depends on which of four libraries meets the flaw; all of it is about this model.
-    flaws = (
-        OSError,
-        ValueError,
-        KeyError,
-        TypeError,
-        RuntimeError,
-        ImportError,
-        AttributeError,
-        SafetensorError,
-    )
+    flaws = (OSError, LookupError, ValueError, TypeError, RuntimeError, ImportError, AttributeError)
     try:
         model = SentenceTransformer(name, device=device, revision=revision, trust_remote_code=False)
-    except flaws as error:
+    except (*flaws, SafetensorError) as error:
         first_line = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise not_found(name, f"it could not be loaded ({first_line})") from error
     model.eval()

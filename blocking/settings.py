@@ -45,7 +45,7 @@ class BlockingSettings:
     backend: str = "auto"
     device: str = "auto"
     max_block: int = 100
-    hnsw_ef_search: int = 64
+    hnsw_ef_search: int = 128
     ivf_n_probe: int = 32
 
     def __post_init__(self) -> None:
@@ -66,7 +66,7 @@ class BlockingSettings:
 
 
 def one_of(name: str, value: str, valid: tuple[str, ...]) -> None:
-    """A setting's name, its value and the valid values in; nothing out, `BlockingError` if it is none of them."""
+    """A setting's name, its value and the valid ones in; nothing out, `BlockingError` otherwise."""
     if value not in valid:
         raise BlockingError(f"{name} must be one of {', '.join(valid)}, got {value!r}")
 

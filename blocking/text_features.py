@@ -44,9 +44,7 @@ def _fold_character(character: str) -> str:
         return character
     # Vowel signs are marks, not letters, and belong to the word in Devanagari, Thai, Arabic …
     is_word = character.isalnum() or unicodedata.category(character) in ("Mn", "Mc")
-    if is_word:
-        return folded
-    return "" if character in "'’" else " "
+    return folded if is_word else " "
 
 
 _FOLDING = _Folding()

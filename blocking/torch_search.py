@@ -40,7 +40,7 @@ def torch_device(device: str) -> str:
 def search_torch(
     vectors: Float32s, n_results: int, device: str, on_progress: Progress | None = None
 ) -> tuple[Int64s, Float32s]:
-    """Vectors in, shape (n, d); ids and inner products of each row's best `n_results` rows out, itself included.
+    """Vectors in, shape (n, d); ids and inner products of each row's best `n_results` rows (self too) out.
 
     `n_results` is at most n. Raises `BlockingError` where PyTorch is missing or sees no GPU.
     """

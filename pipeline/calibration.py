@@ -46,18 +46,12 @@ class PlattScaling:
     intercept: float
 
     @classmethod
-    def fit(cls, logit: Float64s, is_match: Float64s, n_steps: int = 50) -> PlattScaling:
-        """Log-odds and truth (0 or 1), shape (n,), to the line of least log loss (Newton's method)."""
-        x = np.stack([logit, np.ones_like(logit)])
-        beta = np.array([1.0, 0.0])
-        for _ in range(n_steps):
-            p = _sigmoid(beta @ x)
-            hessian = (x * (p * (1 - p))) @ x.T + 1e-9 * np.eye(2)
-            step = np.linalg.solve(hessian, x @ (p - is_match))
-            beta -= step
-            if np.abs(step).max() < 1e-9:
-                break
-        return cls(float(beta[0]), float(beta[1]))
+    def fit(cls, logit: Float64s, is_match: Float64s) -> PlattScaling:
+        """Log-odds and truth (0 or 1), shape (n,), to the line of least log loss."""
+        from sklearn.linear_model import LogisticRegression
+
+        found = LogisticRegression(C=np.inf, max_iter=1000).fit(logit[:, None], is_match)
+        return cls(float(found.coef_[0, 0]), float(found.intercept_[0]))
 
     def apply(self, logit: Float64s) -> Float64s:
         """Log-odds to calibrated log-odds."""

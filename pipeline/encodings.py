@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import codecs
+import io
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -26,25 +28,43 @@ _CANDIDATES = [
     *("cp1252", "cp1250", "cp1251", "koi8_r", "gb18030", "cp932", "euc_jp", "cp949", "big5"),
     *("cp1253", "cp1254", "cp1255", "cp1256", "cp1257", "iso8859_2"),
 ]
+_LATIN = frozenset(["cp1252", "cp1250", "cp1254", "cp1257", "iso8859_2"])
+#: A script other than Latin is believed from this many bytes on, and with at most this share of mixed words.
+_MIN_SCRIPT_BYTES, _MAX_MIXED_SHARE = 12, 0.25
 #: Charset-normalizer's measures within these of the best count as a draw.
 _CHAOS_DRAW, _COHERENCE_DRAW = 0.03, 0.15
-#: Frequent words of affiliations with a letter outside ASCII: they decide between the Latin code pages, which
-#: letter frequencies cannot tell apart in short texts that are mostly ASCII.
+#: Frequent words of affiliations with a letter outside ASCII: they decide between code pages that the
+#: frequency of letters cannot tell apart in short texts that are mostly ASCII.
 _WORDS_LISTED = """
-    université faculté école médecine génie génétique électronique supérieure santé département françois
-    montréal québec orléans besançon hôpital hôpitaux fédérale für münchen köln düsseldorf zürich tübingen
-    würzburg göttingen nürnberg österreich universität universitätsklinikum españa málaga
-    investigación educación biología química física ingeniería tecnología córdoba cádiz león coruña méxico
-    bogotá politécnica politécnico são ciências saúde brasília paraná ceará goiás pará investigação educação
-    københavns københavn århus sjælland ålborg göteborg göteborgs malmö linköping umeå örebro växjö högskola
-    högskolan tromsø norrköping jyväskylä jyväskylän forlì società facoltà università háskóli háskóla
-    łódź łódzki łódzka wrocław wrocławski wrocławska kraków krakowie śląska śląski gdańsk gdański gdańska
-    poznań toruń białystok rzeszów wydział górniczo-hutnicza częstochowa częstochowska
-    přírodovědecká lékařská fakultní věd ústav vysoké učení technické plzeň české český česká životního
-    košice žilina žilinská prešov prešovská šafárika műszaki tudományegyetem orvostudományi győr pécs pécsi
-    bucurești bucureşti iași iaşi timișoara timişoara românia sveučilište tehnički niš nišu šibenik
-    üniversitesi fakültesi boğaziçi tıp eğitim araştırma hastanesi türkiye müdürlüğü mühendisliği
-    šiaulių klaipėdos mokslų universitāte rīga rīgas ülikool"""
+    à très près première premières système systèmes écosystèmes modèle modèles matière matières ministère
+    bibliothèque collège synthèse siècle diabète lumière infirmière infirmières forêt forêts intérêt
+    polymère polymères élève élèves évêque hygiène œuvre œuvres cœur sacré-cœur sûreté problèmes
+    rivière trois-rivières pêche pêches étrangères frère frères españa español española cataluña coruña
+    señora niño niños núñez doñana acadèmia català ciències ciència politècnica autònoma universitària
+    tecnològic biomèdica valència são ciências ciência investigação educação associação inovação fundação
+    gestão formação comunicação joão reabilitação administração informação computação região direção
+    construção relações comissão população inteligência agência conservação alimentação nutrição maranhão
+    università società facoltà unità città attività qualità sanità forlì københavns københavn århus sjælland
+    ålborg økonomi miljø miljøforskning højskole professionshøjskolen sønderjylland nykøbing lægeforeningen
+    grønland grønlands ålesund tromsø miljøvitenskapelige høgskole høgskolen sør-trøndelag
+    trøndelag språk forsøk førde skåne skånes umeå luleå borås västerås vård sjukvård forskningsråd
+    vetenskapsrådet naturvårdsverket linnæus háskóli háskóla łódź łódzki łódzka łodzi wrocław wrocławiu
+    wrocławski wrocławska śląska śląski śląskie śląskiego gdańsk gdańsku gdański gdańska poznań toruń
+    białystok białymstoku wydział szkoła wyższa państwowa państwowy badań stanisława częstochowa
+    częstochowska środowiska inżynierii zakład ośrodek sieć główna zarządzania łukasiewicz
+    pięknych přírodovědecká přírodovědecké lékařská lékařské vědecká věd umění zemědělská zemědělský veřejná
+    učení čr české česká český plzeň brně ostravě životního prostředí inženýrství řízení střední zdravotně
+    žďár děčín společnost ústředí materiálů městská spoločenských poľnohospodárska bezpečnosti živočíšnej
+    ľudovíta štúra műszaki művészeti főiskola főváros győr földművelésügyi erdő mezőgazdasági felsőoktatási
+    gyűjtemény bucureşti iaşi timişoara ştiinţe şi constanţa târgovişte sveučilište tehnički niš kliničko
+    građevinski građevinarstvo općina savjetovalište boğaziçi tıp eğitim eğitimi araştırma araştırmaları
+    bakanlığı sağlık müdürlüğü derneği vakfı şehir eskişehir nevşehir doğu tarım mühendisliği çağ çağdaş
+    dalı šiaulių klaipėdos mokslų universitāte rīga rīgas zinātņu institūts ūkio žemės
+    университет университета институт государственный российский академия академии наук факультет кафедра
+    россия москва университет університет університету інститут національний академії україни київ
+    πανεπιστήμιο πανεπιστημίου τμήμα σχολή νοσοκομείο αθηνών θεσσαλονίκης אוניברסיטת האוניברסיטה המחלקה
+    הפקולטה המרכז הרפואי جامعة كلية قسم مستشفى معهد
+"""
 _WORDS = frozenset(_WORDS_LISTED.split())
 
 Opener = Callable[[], BinaryIO]
@@ -83,7 +103,9 @@ def find_encoding(open_bytes: Opener, name: str, asked: str | None = None) -> tu
     if bad is None:
         return encoding, None
     if asked is not None or marked is not None:
-        raise AffilError(f"{name}: byte {bad} is not {encoding}; convert the file or give another --encoding")
+        raise AffilError(
+            f"{name}: byte offset {bad} is not {encoding}; convert the file or give another --encoding"
+        )
     return _detect(open_bytes, name, bad)
 
 
@@ -113,9 +135,10 @@ def _chunks(stream: BinaryIO) -> Iterator[bytes]:
 
 def _known(asked: str) -> str:
     try:
-        b"".decode(asked)
+        # Refuses codecs that are not of text, such as hex.
+        io.TextIOWrapper(io.BytesIO(), encoding=asked).close()
         return codecs.lookup(asked).name
-    except (LookupError, UnicodeError, ValueError):
+    except (LookupError, ValueError):
         raise UsageError(
             f"unknown encoding {asked!r}; try utf-8, utf-16, cp1252, gb18030, shift_jis …"
         ) from None
@@ -141,18 +164,21 @@ def _detect(open_bytes: Opener, name: str, bad: int) -> tuple[str, str]:
     survey = _survey(open_bytes)
     if survey.n_utf8_lines > _MAX_UTF8_SHARE * survey.n_lines:
         raise AffilError(
-            f"{name}: byte {bad} is not UTF-8, though {survey.n_utf8_lines} of {survey.n_lines} lines with"
-            " non-ASCII letters are; repair that place, or give --encoding if the file is all one encoding"
+            f"{name}: byte offset {bad} is not UTF-8, though {survey.n_utf8_lines} of {survey.n_lines} lines"
+            " with non-ASCII letters are; repair that place, or give --encoding if it is all one encoding"
         )
     fitting = _fitting(survey.sample)
     encoding = fitting[0] if len(fitting) == 1 else None
     if encoding is None or first_bad_byte(open_bytes, encoding) is not None:
         could_be = f" (it could be {', '.join(fitting)})" if len(fitting) > 1 else ""
         raise AffilError(
-            f"{name}: byte {bad} is not UTF-8 and the encoding cannot be told for sure{could_be};"
+            f"{name}: byte offset {bad} is not UTF-8 and the encoding cannot be told for sure{could_be};"
             " give --encoding, or save the file as UTF-8"
         )
-    return encoding, f"{name} is not UTF-8 (byte {bad}); read as {encoding}; give --encoding if that is wrong"
+    return (
+        encoding,
+        f"{name} is not UTF-8 (byte offset {bad}); read as {encoding}; give --encoding if that is wrong",
+    )
 
 
 def _survey(open_bytes: Opener) -> _Survey:
@@ -170,7 +196,7 @@ def _survey(open_bytes: Opener) -> _Survey:
                 if n_sample < _SAMPLE_BYTES:
                     sample.append(line)
                     n_sample += len(line)
-    return _Survey(n_lines, n_utf8, b"".join(sample)[: 4 * _SAMPLE_BYTES])
+    return _Survey(n_lines, n_utf8, b"".join(sample))
 
 
 def _fitting(sample: bytes) -> list[str]:
@@ -192,7 +218,16 @@ def _fitting(sample: bytes) -> list[str]:
     sure = [
         mine for mine in texts if all(_beats(words[mine], words[other]) for other in texts if other != mine)
     ]
-    return sure or sorted(texts, key=_CANDIDATES.index)
+    n_bytes = sum(byte > 127 for byte in sample)
+    believed = [mine for mine in sure if mine in _LATIN or _is_another_script(texts[mine], n_bytes)]
+    return believed or (sorted(texts, key=_CANDIDATES.index) if len(texts) > 1 else [])
+
+
+def _is_another_script(text: str, n_bytes: int) -> bool:
+    """Whether there is enough to tell a script, and few words mix it with Latin as "Universitיt" does."""
+    words = [word for word in re.findall(r"\w+", text) if not word.isascii()]
+    n_mixed = sum(re.search(r"[A-Za-z]", word) is not None for word in words)
+    return n_bytes >= _MIN_SCRIPT_BYTES and n_mixed <= _MAX_MIXED_SHARE * len(words)
 
 
 def _known_words(text: str) -> Counter[str]:

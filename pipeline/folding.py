@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import duckdb
     import pyarrow as pa
 
-    from pipeline.rows import Values
+    from pipeline.rows import Counts, Values
 
 logger = logging.getLogger(__name__)
 
@@ -31,6 +31,7 @@ BLANK = "blank"
 RESOLVED_COLUMNS = ("entity_id", "preferred_name", "match_probability")
 #: DuckDB goes to disk beyond this, next to the staged file.
 MEMORY_LIMIT = "2GB"
+_BATCH_ROWS = 65_536
 #: A string of these alone shows nothing: separators, control and format (zero-width) characters of Unicode,
 #: and the letters that are blank by design: Hangul fillers, the empty Braille pattern.
 _INVISIBLE = r"[\p{Z}\p{Cc}\p{Cf}\x{115F}\x{1160}\x{2800}\x{3164}\x{FFA0}]*"
@@ -63,7 +64,7 @@ def fold_rows(staged: StagedRows) -> Folded:
         return _fold(database, select, [str(staged.path)], staged.n_rows)
 
 
-def fold_values(values: Values, counts: Sequence[int] | None = None) -> Folded:
+def fold_values(values: Values, counts: Counts | None = None) -> Folded:
     """Strings in memory in (list, pandas Series, NumPy or Arrow array), the same as `fold_rows` out.
 
     Raises:
@@ -165,24 +166,28 @@ def _fold(database: duckdb.DuckDBPyConnection, select: str, params: list[str], n
         SELECT {_ID} AS id, raw, n, regexp_full_match(raw, '{_INVISIBLE}') AS is_blank
         FROM folded ORDER BY id""",
         params=params,
-    ).to_arrow_table()
-    is_blank = found.column("is_blank")
-    kept, blank = found.filter(pc.invert(is_blank)), found.filter(is_blank)
-    del found
-    affiliations = Affiliations(
-        kept.column("id").to_pylist(),
-        kept.column("raw").to_pylist(),
-        kept.column("n").to_numpy().astype(np.int64),
     )
+    ids: list[str] = []
+    strings: list[str] = []
+    counts = [np.empty(0, np.int64)]
+    aside = SetAside.empty()
+    for batch in found.to_arrow_reader(_BATCH_ROWS):
+        kept = batch.filter(pc.invert(batch.column("is_blank")))
+        ids += list_of(kept.column("id"))
+        strings += list_of(kept.column("raw"))
+        counts.append(kept.column("n").to_numpy())
+        aside += _blanks(batch.filter(batch.column("is_blank")))
+    affiliations = Affiliations(ids, strings, np.concatenate(counts))
     _refuse_collisions(affiliations)
-    n = len(blank)
-    aside = SetAside(
-        blank.column("raw").to_pylist(), [BLANK] * n, blank.column("n").to_pylist(), [True] * n, [-1] * n
-    )
-    logger.info(
-        "folded %d rows into %d strings in %.1f s", n_rows, len(affiliations), time.perf_counter() - started
-    )
+    seconds = time.perf_counter() - started
+    logger.info("folded %d rows into %d strings in %.1f s", n_rows, len(affiliations), seconds)
     return Folded(affiliations, aside, n_rows)
+
+
+def _blanks(batch: pa.RecordBatch) -> SetAside:
+    n = len(batch)
+    counts = batch.column("n").to_pylist()
+    return SetAside(list_of(batch.column("raw")), [BLANK] * n, counts, [True] * n, [-1] * n)
 
 
 def _refuse_collisions(affiliations: Affiliations) -> None:

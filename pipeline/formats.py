@@ -45,12 +45,15 @@ def translated(name: str) -> Iterator[None]:
         yield
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise AffilError(f"{name} is truncated or not gzip ({error}); fetch or pack it again") from error
-    except pa.ArrowException as error:
+    except (pa.ArrowException, OSError) as error:
+        # Arrow raises a bare OSError for broken content; the operating system's own has a number.
+        if isinstance(error, OSError) and error.errno is not None:
+            raise AffilError(
+                f"cannot read {name}: {error.strerror}; check the file and its permissions"
+            ) from error
         raise AffilError(
             f"{name} is truncated or broken ({_one_line(error)}); fetch or write it again"
         ) from error
-    except OSError as error:
-        raise AffilError(f"cannot read {name}: {error.strerror or _one_line(error)}") from error
 
 
 def _one_line(error: BaseException) -> str:
@@ -141,6 +144,8 @@ def read_jsonl(file: InputFile) -> Rows:
         for record in records:
             if not names.keys() >= record.keys():
                 names.update(dict.fromkeys(record))
+    if not names:
+        raise AffilError(f"{file.name} has no rows with a field; give at least one object")
     rows = Rows(tuple(escape_surrogates(name) for name in names), iter(()))
     rows.batches = _json_batches(file, list(names), rows.nested)
     return rows
@@ -197,7 +202,7 @@ def read_parquet(file: InputFile) -> Rows:
     """Parquet; columns keep their types."""
     import pyarrow.parquet as pq
 
-    source = pq.ParquetFile(file.path)
+    source = pq.ParquetFile(file.path, page_checksum_verification=True)
     meta = source.metadata
     n_bytes = sum(meta.row_group(n).total_byte_size for n in range(meta.num_row_groups))
     size = max(1, min(_MAX_ROWS, _BATCH_BYTES * max(meta.num_rows, 1) // max(n_bytes, 1)))
@@ -238,7 +243,10 @@ def _xlsx_rows(file: InputFile) -> Iterator[list[str | None]]:
         ValueError,
     )
     try:
-        with closing(load_workbook(file.path, read_only=True, data_only=True)) as book:
+        with (
+            file.open_bytes() as stream,
+            closing(load_workbook(stream, read_only=True, data_only=True)) as book,
+        ):
             sheet = book.worksheets[0]
             # Many programs write a wrong extent, and cells outside it would be lost.
             sheet.reset_dimensions()

@@ -28,13 +28,20 @@ STRENGTH = {
     "acronym": 2.5,
     "college": 2.4,
     "unknown": 2.0,
+    "part": 0.0,
     "unit": 0.0,
     "topic": 0.0,
 }
 #: Classes that make a mention of their own beside the main one.
 INDEPENDENT = 4.0
 _TOKEN = re.compile(r"\w+(?:[.'’&]\w+)*[.']?|&", re.UNICODE)
-_BREAK = re.compile(r"\s*[,;|>\n•·]+\s*|\s+[-–—/]+\s+|\s*[:：]\s+")
+_BREAK = re.compile(r"\s*[,;|>\n•·]+\s*|\s*[:：]\s+")
+#: What may part two organisations, and may also stand inside the name of one.
+_CONJUNCTION = re.compile(r"\s+(?:[-–—/]+|and|et|und|y|e|&|och|og|en|i)\s+|/")
+#: A footnote mark that stands where the next affiliation begins: `University of Pavia 3 Department of Surgery`.
+_INNER_MARK = re.compile(r"\s+\d{1,2}\s*(?=(?:Department|Dept|Division|Faculty|School|Institute|Laboratory)\b)")
+_LEADING = re.compile(r"^(?:and|et|und|the|at|from|of|in|&)\s+(?=\w)", re.IGNORECASE)
+_ACRONYMS = re.compile(r"\s*[A-Z]{2,8}(?:[-/–][A-Z]{2,8})+\s*")
 _PARENTHESES = re.compile(r"[(\[{]([^()\[\]{}]{1,200})[)\]}]")
 _ACRONYM = re.compile(r"[A-Z][A-Za-z]?[A-Z0-9&.\-]{1,9}")
 _JOINING = frozenset("of the for and in at de la du des del della di der die und fur et y e da do van zu an on".split())
@@ -102,7 +109,10 @@ def parse_text(text: str, settings: ParsingSettings | None = None) -> tuple[Ment
     segments = [s for part, i in named for s in _classify(part, i, acronyms.get(i, ()))]
     segments = _join_campus(segments, parts, location)
     organizations = _distinct([s for s in segments if STRENGTH[s.kind] > 0])
-    units = tuple(s.text for s in segments if STRENGTH[s.kind] == 0)
+    if not organizations:
+        # A centre, a laboratory or a school stands for itself where nothing stronger does; a department never.
+        organizations = [s for s in segments if s.kind == "part"][-1:]
+    units = tuple(s.text for s in segments if STRENGTH[s.kind] == 0 and s not in organizations)
     if not organizations:
         return (_mention(None, MAIN, units, location, text),)
     main = max(organizations, key=_claim)
@@ -151,9 +161,9 @@ def _split(text: str) -> tuple[list[str], dict[int, tuple[str, ...]]]:
 
     parts: list[str] = []
     acronyms: dict[int, tuple[str, ...]] = {}
-    for raw in _BREAK.split(_PARENTHESES.sub(note, text)):
+    for raw in _pieces(_PARENTHESES.sub(note, text)):
         marks = [asides[int(n)] for n in re.findall(r"\x00(\d+)\x00", raw)]
-        part = re.sub(r"\s*\x00\d+\x00\s*", " ", raw).strip(" .-–/\"'()[]{}")
+        part = _LEADING.sub("", re.sub(r"\s*\x00\d+\x00\s*", " ", raw).strip(" .-–/\"'()[]{}"))
         if part:
             parts.append(part)
             acronyms[len(parts) - 1] = tuple(m for m in marks if _ACRONYM.fullmatch(m))
@@ -163,13 +173,54 @@ def _split(text: str) -> tuple[list[str], dict[int, tuple[str, ...]]]:
     return _join_company_suffix(parts), acronyms
 
 
+def _pieces(text: str) -> list[str]:
+    """A text cut at its punctuation; at a spaced dash, `and` or a hyphen only between two organisations."""
+    found: list[str] = []
+    for part in _BREAK.split(_INNER_MARK.sub(", ", text)):
+        if _ACRONYMS.fullmatch(part):
+            found.extend(re.split(r"[-/–]", part))
+        else:
+            found.extend(_split_conjunction(part))
+    return found
+
+
+def _split_conjunction(part: str) -> list[str]:
+    for joint in _CONJUNCTION.finditer(part):
+        left, right = part[: joint.start()], part[joint.end() :]
+        if _names_organization(left) and (_names_organization(right) or joint[0].strip() in "-–—/"):
+            return [left, *_split_conjunction(right)] if _is_new(right) else [part]
+    return [part]
+
+
+def _is_new(text: str) -> bool:
+    """Whether a text can stand alone: `– Paraná` belongs to the name before it, `– CNRS` does not."""
+    return _names_organization(text) or bool(_ACRONYM.fullmatch(text.strip())) or _starts_as_unit(text)
+
+
+def _starts_as_unit(text: str) -> bool:
+    heads = Lexicon.load().heads([k for t in _TOKEN.findall(text) for k in keys_of(t)])
+    return bool(heads) and heads[0].kind == "unit" and heads[0].start <= 1
+
+
+def _names_organization(text: str) -> bool:
+    """Whether a text has a strong head word and a word of its own beside it."""
+    keys = [k for t in _TOKEN.findall(text) for k in keys_of(t)]
+    lexicon = Lexicon.load()
+    heads = lexicon.heads(keys)
+    covered = {i for h in heads for i in range(h.start, h.end)}
+    is_named = any(
+        i not in covered and k not in _JOINING and not lexicon.is_subject(k) and len(k) > 1 for i, k in enumerate(keys)
+    )
+    return is_named and any(h.kind in ("hospital", "university", "academy", "institute") for h in heads)
+
+
 def _join_company_suffix(parts: list[str]) -> list[str]:
     """`["Cytokinetics", "Inc"]` is one name."""
     words = Lexicon.load().words
     joined: list[str] = []
     for part in parts:
         keys = keys_of(part) if len(part) < 14 else ()
-        if joined and len(keys) == 1 and len(keys[0]) <= 5 and words.get(keys[0]) == "company":
+        if joined and len(keys) == 1 and words.get(keys[0]) == "company":
             joined[-1] = f"{joined[-1]}, {part}"
         else:
             joined.append(part)
@@ -220,9 +271,10 @@ def _kind(heads: Sequence[Head], keys: Sequence[str], lexicon: Lexicon) -> str:
     if "company" in kinds and heads[-1].kind == "company" and heads[-1].end == len(keys):
         return "company"
     if heads and (heads[0].kind == "unit" and heads[0].start <= 1):
-        return "unit"
+        return "part" if _PART.fullmatch(keys[heads[0].start]) else "unit"
     if heads and heads[-1].kind == "unit" and heads[-1].end == len(keys):
-        return "unit"
+        is_part = any(_PART.fullmatch(k) for k in keys[heads[-1].start : heads[-1].end])
+        return "part" if is_part else "unit"
     for kind in ("institute", "college", "agency", "unit"):
         if kind in kinds:
             return kind
@@ -232,6 +284,8 @@ def _kind(heads: Sequence[Head], keys: Sequence[str], lexicon: Lexicon) -> str:
     return "unknown"
 
 
+#: Head words of units that can be organisations of their own.
+_PART = re.compile(r"cent(?:er|re|ro|rum)|zentrum|school|ecole|escuela|college|institute?|institut\w*|lab\w*|clinic|klinik|medical|key|program|cluster|law|graduate|hub|core|business")
 _STREET = re.compile(
     r"(?:str|strasse|straat|street|st|road|rd|avenue|ave|av|rue|via|viale|calle|blvd|boulevard|lane|drive|dr|way|square"
     r"|floor|building|bldg|box|bp|box|km|rua|avenida|carretera|ctra|piazza|plaza|place|allee|weg|platz|gade|vej|gatan"
@@ -267,7 +321,9 @@ def _unit_behind(heads: Sequence[Head], keys: Sequence[str]) -> int | None:
             continue
         if h.start == first.end and first.start == 0:
             continue
-        return h.start
+        # `Northwestern University Feinberg School of Medicine`: the name ends with its head, unless that leads.
+        leads = first.start == 0 or (first.end < len(keys) and keys[first.end] in _JOINING)
+        return h.start if leads else first.end
     return None
 
 

@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING, Any, cast
 from pipeline.errors import AffilError, UsageError
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
     import pandas as pd
     import pyarrow as pa
 
     #: Strings in memory; NumPy and Arrow arrays do as well.
     Values = Sequence[str | None] | pd.Series[Any]
+    Counts = Sequence[int] | pd.Series[Any] | npt.NDArray[Any]
 
 #: Names of a column of affiliations, the surest first; compared in lower case, `_` for space and hyphen.
 AFFILIATION_NAMES = (
@@ -175,7 +177,7 @@ def escape_surrogates(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
-def rows_from_values(values: Values, counts: Sequence[int] | None = None) -> pa.Table:
+def rows_from_values(values: Values, counts: Counts | None = None) -> pa.Table:
     """Strings in memory in, an Arrow table of `affiliation` (string) and `n_occurrences` (int64) out.
 
     Args:
@@ -196,7 +198,7 @@ def rows_from_values(values: Values, counts: Sequence[int] | None = None) -> pa.
 
 def frame_values(
     frame: Any, column: str | None = None, count_column: str | None = None
-) -> tuple[Values, Sequence[int] | None]:
+) -> tuple[Values, Counts | None]:
     """A pandas DataFrame or Arrow table in, (its affiliations, its counts or None) out, chosen as for files.
 
     Raises:

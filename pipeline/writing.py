@@ -28,6 +28,7 @@ _REMEDIES = {
     errno.EPERM: ("not allowed to write", "choose another --output or change the permissions"),
     errno.EROFS: ("read-only file system", "choose another --output"),
     errno.EISDIR: ("is a folder, not a file", "choose another --output"),
+    errno.EEXIST: ("a part of the path is a file, not a folder", "choose another --output"),
     errno.ENOTDIR: ("a part of the path is a file, not a folder", "choose another --output"),
     errno.EFBIG: ("file too large", "raise the file size limit or choose another --output"),
 }
@@ -38,7 +39,7 @@ def unwritable(error: OSError, path: Path) -> AffilError:
     known = _REMEDIES.get(error.errno or 0)
     if known:
         return AffilError(f"{known[0]}: {path} ({known[1]})")
-    return AffilError(f"cannot write: {path} ({error.strerror or error})")
+    return AffilError(f"cannot write: {path} ({error.strerror or error}; choose another --output)")
 
 
 @contextmanager

@@ -37,7 +37,7 @@ _INLINE_TAGS = frozenset(
     {"a", "b", "bold", "em", "font", "i", "italic", "mark", "named-content", "roman", "sc", "small", "span"}
     | {"strong", "sub", "sup", "u", "underline"}
 )
-_PLACEHOLDER = re.compile(r"#(?:TAB|N|R|LF|CR)#")
+_PLACEHOLDER = re.compile(r"#(?:(?:TAB|N|R|LF|CR)#|NAME\?|N/A|(?:REF|VALUE|NULL|DIV/0)!)")
 _EXCEL_ESCAPE = re.compile(r"_x([0-9A-Fa-f]{4})_")
 _TYPED_ESCAPE = re.compile(r"\\[nrt](?![a-z])")
 _LATEX_ACCENT = re.compile(r"""\{?\\(["'`^~])\s?\{?([A-Za-z])\}?(?:(?<=\})\})?""")
@@ -51,7 +51,7 @@ _NOTE_SUPERSCRIPT = re.compile(
 )
 # Persian and the scripts of India need the joiners inside words.
 _JOINED_SCRIPTS = "\u0600-\u08ff\u0900-\u0dff\ufb50-\ufdff\ufe70-\ufefe"
-_STRAY_JOINER = re.compile(rf"(?<![{_JOINED_SCRIPTS}])[\u200c\u200d]|[\u200c\u200d](?![{_JOINED_SCRIPTS}])")
+_STRAY_JOINER = re.compile(rf"(?<![{_JOINED_SCRIPTS}])[\u200c\u200d]")
 
 _CONTROLS = dict.fromkeys([*range(0x09), *range(0x0E, 0x1C), 0x7F, *range(0x80, 0x85), *range(0x86, 0xA0)])
 _CONTROLS |= dict.fromkeys(range(0xD800, 0xE000))
@@ -64,7 +64,7 @@ _CHARACTERS: dict[int, str | None] = {
     **dict.fromkeys(map(ord, "‐‑‒–—―−﹘﹣－⁃"), "-"),
     **dict.fromkeys(map(ord, "‘’‚‛′´`ʼʹʻ＇‹›"), "'"),
     **dict.fromkeys(map(ord, "“”„‟″«»＂「」『』《》〈〉"), '"'),
-    **dict.fromkeys(map(ord, "，、﹐﹑､"), ", "),
+    **dict.fromkeys(map(ord, "，﹐"), ", "),
     **dict.fromkeys(map(ord, "；﹔"), "; "),
     **dict.fromkeys(map(ord, "。．｡"), ". "),
     **dict.fromkeys(map(ord, "：﹕"), ": "),
@@ -100,7 +100,7 @@ def repair_mojibake(text: str) -> str:
     """Text that was decoded with the wrong encoding (`UniversitÃ©`) becomes what was meant."""
     if text.isascii() or not is_bad(text):
         return text
-    return ftfy.fix_text(text, _FTFY)
+    return str(ftfy.fix_text(text, _FTFY))
 
 
 def strip_markup(text: str) -> str:

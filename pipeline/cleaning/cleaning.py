@@ -22,6 +22,7 @@ from pipeline.cleaning.marks import (
     tidy_separators,
 )
 from pipeline.cleaning.people import set_aside_people
+from pipeline.errors import UsageError
 from pipeline.records import Affiliations, Cleaned, Progress, SetAside
 
 log = logging.getLogger(__name__)
@@ -49,6 +50,11 @@ class CleaningSettings:
     set_aside_links: bool = True
     set_aside_phrases: bool = True
     set_aside_people: bool = True
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            if not isinstance(value, bool):
+                raise UsageError(f"cleaning.{name} must be true or false, got {value!r}")
 
 
 _DEFAULT = CleaningSettings()
@@ -98,7 +104,7 @@ def clean_text(raw: str, settings: CleaningSettings = _DEFAULT) -> tuple[str, tu
         text = set_aside_phrases(text, pieces)
     if settings.set_aside_people:
         text = set_aside_people(text, pieces)
-    text = strip_ends(collapse_blanks(tidy_separators(text)))
+    text = strip_ends(tidy_separators(collapse_blanks(text)))
     if settings.strip_footnote_marks:
         text = strip_leading_marks(text)
     return (text if any(map(str.isalpha, text)) else ""), tuple(pieces)

@@ -1,4 +1,4 @@
-"""What tells how to reach somebody: e-mails, phones, correspondence notes, ORCID ids, links. All set aside."""
+"""How to reach somebody: e-mails, phones, correspondence notes, ORCID ids and links are set aside."""
 
 from __future__ import annotations
 
@@ -29,22 +29,23 @@ _BARE_PHONE = re.compile(
     r"|(?<![\d-])\d{3}-\d{3}-\d{4}(?![\d-])"
 )
 _CORRESPONDENCE = re.compile(
-    r"[*(\s]*\b(?:authors? for correspondence|address(?: all)? correspondence(?: to)?"
-    r"|(?:all )?correspondence (?:should be |may be )?(?:addressed )?to|to whom correspondence should be addressed"
+    r"[*(\s]{0,3}\b(?:authors? for correspondence|address(?: all)? correspondence(?: to)?"
+    r"|(?:all )?correspondence (?:should be |may be )?(?:addressed )?to"
+    r"|to whom correspondence should be addressed"
     r"|corresponding authors?(?:'s)?(?: address)?|correspondence(?: address| author)?(?=\s?:)"
     r"|reprint requests?(?: to)?|requests for reprints(?: to)?)\b\s?[:.]?\)?\s?",
     re.IGNORECASE,
 )
 _ORCID = re.compile(
-    r"(?:\borcid(?:\s?id)?\s?[:#]?\s?)?(?:https?://)?(?:www\.)?(?:orcid\.org/)?(?<![\d-])\d{4}-\d{4}-\d{4}-\d{3}[\dx](?!\d)"
-    r"|\borcid(?:\s?id)?\s?:",
+    r"(?:\borcid(?:\s?id)?\s?[:#]?\s?)?(?:https?://)?(?:www\.)?(?:orcid\.org/)?"
+    r"(?<![\d-])\d{4}-\d{4}-\d{4}-\d{3}[\dx](?!\d)|\borcid(?:\s?id)?\s?:",
     re.IGNORECASE,
 )
 _LINK = re.compile(r"(?:https?|ftp)://\S+|\bwww\.\S+|\b(?:doi:?\s?)?10\.\d{4,9}/\S+", re.IGNORECASE)
 
 
 def set_aside_contacts(text: str, pieces: Pieces) -> str:
-    """A text in, the same without e-mails, phones and correspondence notes out; what was cut joins `pieces`."""
+    """A text in, the same without e-mails, phones and notes on correspondence out; cuts join `pieces`."""
     lower = text.lower()
     if "@" in text or "mail" in lower or "(at)" in lower or "[at]" in lower or "electronic address" in lower:
         text = cut(_EMAIL, "email", text, pieces)
@@ -77,7 +78,7 @@ def set_aside_links(text: str, pieces: Pieces) -> str:
 
 def _set_aside_correspondence(text: str, pieces: Pieces) -> str:
     at_start = _CORRESPONDENCE.match(text)
-    text = cut(_CORRESPONDENCE, "correspondence", text, pieces, between="; ").lstrip("; ")
+    text = cut(_CORRESPONDENCE, "correspondence", text, pieces, between="; ").lstrip(";. ")
     if at_start and first_segment_is_name(text):
         name, _, text = text.partition(",")
         pieces.append((name.strip(), "person_name"))
@@ -89,7 +90,7 @@ def cut(pattern: re.Pattern[str], reason: str, text: str, pieces: Pieces, betwee
 
     def take(match: re.Match[str]) -> str:
         piece = match[0].rstrip(".,;:)]}> ")
-        pieces.append((piece.strip(" (*;"), reason))
-        return between + match[0][len(piece) :]
+        pieces.append((piece.strip(" *;" if ")" in piece else " (*;"), reason))
+        return between + match[0][len(piece) :].replace(":", "")
 
     return pattern.sub(take, text)

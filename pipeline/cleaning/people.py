@@ -1,4 +1,4 @@
-"""Names of people in affiliations, set aside only where the text leaves no doubt: hospitals bear names too."""
+"""Names of people in affiliations, set aside only where there is no doubt: hospitals bear names too."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from functools import lru_cache
 from importlib.resources import files
 
 from pipeline.lexicon import Lexicon, keys_of
+from pipeline.text import strip_accents
 
 _MAX_NAME = 60
 _MAX_ORGANIZATION_PREFIX = 400
@@ -16,7 +17,6 @@ _PARTICLES = frozenset(
 )
 _INITIALS = re.compile(r"(?:[A-Z]\.?-?){1,3}")
 _NAME_WORD = re.compile(r"[^\W\d_a-z][^\W\d_]*(?:['-][^\W\d_]+){0,3}")
-_TITLES = re.compile(r"(?:[^\W\d_]{1,12}[.\s]{0,2}-?\s?){1,8}")
 _HEAD_OF = re.compile(
     r",\s?(?:director|head|chair(?:man)?|chief|diret(?:to|ta) da(?:l|lla)?)\s?:?\s", re.IGNORECASE
 )
@@ -51,9 +51,10 @@ def set_aside_people(text: str, pieces: list[tuple[str, str]]) -> str:
     return _without_degrees(text, pieces)
 
 
-def names_organization(text: str) -> bool:
-    """Whether a word of the text heads the name of an organisation or a unit."""
-    return bool(Lexicon.load().heads(keys_of(text[:_MAX_ORGANIZATION_PREFIX])))
+def names_organization(text: str, but_company: bool = False) -> bool:
+    """Whether a word of the text heads the name of an organisation (`but_company`: of another kind)."""
+    heads = Lexicon.load().heads(keys_of(text[:_MAX_ORGANIZATION_PREFIX]))
+    return any(not but_company or head.kind != "company" for head in heads)
 
 
 def first_segment_is_name(text: str) -> bool:
@@ -63,7 +64,7 @@ def first_segment_is_name(text: str) -> bool:
 
 
 def _is_name(text: str, min_words: int = 2) -> bool:
-    """Two to five words with capitals, or initials, none of them a word of organisations or of their subjects."""
+    """Two to five capitalised words or initials, none of them a word of organisations or of subjects."""
     words = text.split()
     if not min_words <= len(words) <= 5 or len(text) > _MAX_NAME:
         return False
@@ -78,7 +79,7 @@ def _is_name(text: str, min_words: int = 2) -> bool:
 
 def _without_initials(match: re.Match[str], pieces: list[tuple[str, str]]) -> str:
     """`(A.B., C.D.)` and `(Dr Smith and Ms Jones)` go; `(P.R.C.)` and acronyms of the words before stay."""
-    entries = [entry for entry in _ENTRY_BREAK.split(match[1]) if entry]
+    entries = [entry.strip() for entry in _ENTRY_BREAK.split(match[1]) if entry.strip()]
     letters = ["".join(c for c in entry if c.isalpha()).lower() for entry in entries]
     if all(_INITIALS_ENTRY.fullmatch(entry) for entry in entries):
         is_people = not all(word in _words()["not_initials"] for word in letters)
@@ -95,7 +96,7 @@ def _without_initials(match: re.Match[str], pieces: list[tuple[str, str]]) -> st
 
 def _abbreviates(letters: str, words: str) -> bool:
     """Whether the letters occur in this order among the first letters of the words before them."""
-    firsts = iter(word[0].lower() for word in words.replace("-", " ").split()[-10:])
+    firsts = iter(word[0].lower() for word in strip_accents(words).replace("-", " ").split()[-10:])
     return all(letter in firsts for letter in letters)
 
 
@@ -127,15 +128,16 @@ def _without_titled_name(text: str, pieces: list[tuple[str, str]]) -> str:
         rest = text[end:]
         min_words = 1 if _BEGINS_WITH_UNIT.match(rest[1:]) else 2
         is_title_only = not name and rest[:1] == ","
-        if titles and (is_title_only or _is_name(name, min_words)) and (start or names_organization(rest)):
+        is_person = bool(titles) and (is_title_only or _is_name(name, min_words))
+        if is_person and (start or names_organization(rest, but_company=True)):
             first = head.start() if start and head else start
-            pieces.append((text[first:end].strip(" ,;"), "person_name"))
+            pieces.append((text[first:end].strip(" ,;"), "title" if is_title_only else "person_name"))
             return text[:first] + (rest if first else rest.lstrip(" ,;"))
     return text
 
 
 def _end_of_segment(text: str, start: int) -> int:
-    """Where the segment ends: at a comma or semicolon, but not at the comma of `Prof., Dr. Hans Müller`."""
+    """Where the segment ends: at a comma or semicolon, or where a name is over at the latest."""
     ends = [at for mark in ",;" if (at := text.find(mark, start, start + 2 * _MAX_NAME)) >= 0]
     return min(ends, default=len(text))
 

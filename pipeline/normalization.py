@@ -1,0 +1,81 @@
+"""Normalize: mentions become the forms that models compare, and the keys that pair them beside neighbours."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from pipeline.lexicon import Lexicon, initials
+from pipeline.records import MAIN, Forms, Mention, Mentions
+from pipeline.text import compare, display, transliterate
+
+#: Key rules, by the name under which blocking reports them.
+SAME_FORM, ACRONYM_PLACE, SHARED_KEY = "same_form", "acronym_place", "shared_key"
+
+
+@dataclass(frozen=True)
+class NormalizationSettings:
+    """Which key rules propose pairs beside neighbours."""
+
+    use_same_form: bool = True
+    use_acronym_place: bool = True
+    use_transliteration: bool = True
+
+
+def normalize(mentions: Mentions, settings: NormalizationSettings | None = None) -> Forms:
+    """Mentions become forms: display for people, compare for models, keys for blocking."""
+    settings = settings or NormalizationSettings()
+    known: dict[str, str] = {}
+
+    def form(text: str) -> str:
+        found = known.get(text)
+        if found is None:
+            found = known[text] = compare(text)
+        return found
+
+    items = mentions.mention
+    organization = [form(m.organization) for m in items]
+    forms = Forms(
+        display=[display(m.organization) for m in items],
+        context=[form(m.context) for m in items],
+        organization=organization,
+        units=[form(" ".join(m.units)) for m in items],
+        acronyms=[tuple(a.replace(".", "").upper() for a in m.acronyms) for m in items],
+        city=[m.city for m in items],
+        region=[m.region for m in items],
+        country_code=[m.country_code for m in items],
+        is_main=np.array([m.role == MAIN for m in items], bool),
+        keys={},
+    )
+    if settings.use_same_form:
+        forms.keys[SAME_FORM] = [_same_form(o, m) for o, m in zip(organization, items, strict=True)]
+    if settings.use_acronym_place:
+        forms.keys[ACRONYM_PLACE] = [
+            _acronym_place(a, o, m) for a, o, m in zip(forms.acronyms, organization, items, strict=True)
+        ]
+    if settings.use_transliteration:
+        forms.keys[SHARED_KEY] = [(transliterate(o),) if o and not o.isascii() else () for o in organization]
+    return forms
+
+
+def _same_form(organization: str, mention: Mention) -> tuple[str, ...]:
+    """The organisation's compare form; with the place where the name alone says little (`university hospital`)."""
+    if not organization:
+        return ()
+    return (organization if _is_specific(organization) else f"{organization}|{mention.city or mention.country_code}",)
+
+
+def _is_specific(organization: str) -> bool:
+    lexicon = Lexicon.load()
+    keys = organization.split()
+    covered = {i for h in lexicon.heads(keys) for i in range(h.start, h.end)}
+    return any(i not in covered and not lexicon.is_subject(k) and len(k) > 2 for i, k in enumerate(keys))
+
+
+def _acronym_place(acronyms: tuple[str, ...], organization: str, mention: Mention) -> tuple[str, ...]:
+    """Stated acronyms and the name's own initials, each with the city or else the country."""
+    place = mention.city or mention.country_code
+    if not place:
+        return ()
+    return tuple(f"{a}|{place}" for a in dict.fromkeys((*acronyms, *initials(organization))))

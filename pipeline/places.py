@@ -1,0 +1,3 @@
+"""tmp"""
+import re, unicodedata
+_SPECIAL=str.maketrans({"ı":"i"})

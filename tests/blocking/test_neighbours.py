@@ -1,0 +1,205 @@
+import sys
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+faiss = pytest.importorskip("faiss")
+
+from blocking import neighbours  # noqa: E402
+from blocking.analysis import neighbour_overlap  # noqa: E402
+from blocking.errors import BlockingError  # noqa: E402
+from blocking.neighbours import index_kind, nearest_neighbours  # noqa: E402
+from blocking.settings import BlockingSettings  # noqa: E402
+
+
+def unit_rows(n_rows, dimensions=16, seed=0):
+    rows = np.random.default_rng(seed).normal(size=(n_rows, dimensions)).astype(np.float32)
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
+def by_hand(vectors, n_neighbours):
+    """The same answer by sorting whole rows of the matrix of cosines."""
+    ids = np.full((len(vectors), n_neighbours), -1, np.int64)
+    for row, cosines in enumerate(vectors.astype(np.float64) @ vectors.astype(np.float64).T):
+        others = [j for j in range(len(vectors)) if j != row and vectors[j].any() and vectors[row].any()]
+        best = sorted(others, key=lambda j: (-round(cosines[j], 6), j))[:n_neighbours]
+        ids[row, : len(best)] = best
+    return ids
+
+
+@pytest.mark.parametrize("backend", ["faiss", "torch"])
+def test_exact_search_equals_sorting_by_hand(backend):
+    pytest.importorskip(backend)
+    vectors = unit_rows(200)
+    vectors[[5, 50]] = 0
+    found, cosines = nearest_neighbours(vectors, 7, BlockingSettings(backend=backend))
+    assert np.array_equal(found, by_hand(vectors, 7))
+    assert (found[[5, 50]] == -1).all()
+    assert not cosines[[5, 50]].any()
+    assert not np.isin([5, 50], found).any()
+    rows = np.delete(np.arange(200), [5, 50])
+    expected = np.einsum("ij,ikj->ik", vectors[rows], vectors[found[rows]])
+    assert np.allclose(cosines[rows], expected, atol=1e-6)
+    assert found.dtype == np.int64
+    assert cosines.dtype == np.float32
+
+
+@pytest.mark.parametrize("index", ["exact", "hnsw", "ivf"])
+def test_equal_vectors_never_name_themselves_and_cosine_is_one(index):
+    vectors = np.repeat(unit_rows(3), 20, axis=0)
+    found, cosines = nearest_neighbours(vectors, 10, BlockingSettings(index=index, hnsw_ef_search=100))
+    assert (found != np.arange(60)[:, None]).all()
+    assert (found // 20 == np.arange(60)[:, None] // 20).all()
+    # An index by L2 distance would answer 0 here.
+    assert np.allclose(cosines, 1, atol=1e-6)
+
+
+def test_fewer_rows_than_neighbours_are_padded():
+    found, cosines = nearest_neighbours(unit_rows(3), 5)
+    assert (found[:, :2] >= 0).all()
+    assert (found[:, 2:] == -1).all()
+    assert not cosines[:, 2:].any()
+
+
+@pytest.mark.parametrize("n_rows", [0, 1])
+def test_no_row_and_one_row(n_rows):
+    found, cosines = nearest_neighbours(unit_rows(n_rows), 4)
+    assert found.shape == cosines.shape == (n_rows, 4)
+    assert (found == -1).all()
+
+
+@pytest.mark.parametrize(("index", "least"), [("hnsw", 0.95), ("ivf", 0.95)])
+def test_approximate_indexes_find_nearly_all_and_repeat_themselves(index, least):
+    centres = unit_rows(40, 32)
+    vectors = centres[np.arange(2000) % 40] + 0.05 * np.random.default_rng(1).normal(size=(2000, 32))
+    vectors = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+    exact, _ = nearest_neighbours(vectors, 10, BlockingSettings(index="exact"))
+    found, _ = nearest_neighbours(vectors, 10, BlockingSettings(index=index))
+    assert neighbour_overlap(found, exact) > least
+    assert np.array_equal(found, nearest_neighbours(vectors, 10, BlockingSettings(index=index))[0])
+
+
+def test_ties_go_by_id():
+    vectors = np.array([[1, 0], [0, 1], [0, 1], [0, 1], [1, 0]], np.float32)
+    found, _ = nearest_neighbours(vectors, 4)
+    assert found.tolist() == [[4, 1, 2, 3], [2, 3, 0, 4], [1, 3, 0, 4], [1, 2, 0, 4], [0, 1, 2, 3]]
+
+
+def test_vectors_that_are_not_normalised_are_refused():
+    with pytest.raises(BlockingError, match="length 1"):
+        nearest_neighbours(2 * unit_rows(4), 2)
+
+
+def test_index_goes_by_size():
+    assert index_kind(100_000, "auto", is_gpu=False) == "exact"
+    assert index_kind(100_001, "auto", is_gpu=False) == "hnsw"
+    assert index_kind(5_000_001, "auto", is_gpu=False) == "ivf"
+    assert index_kind(1_000_000, "auto", is_gpu=True) == "exact"
+    assert index_kind(1_000_001, "auto", is_gpu=True) == "ivf"
+    assert index_kind(10, "hnsw", is_gpu=True) == "ivf"
+    assert index_kind(10, "ivf", is_gpu=False) == "ivf"
+
+
+class GpuFaiss:
+    """FAISS as a GPU build shows itself, with the CPU doing the work."""
+
+    StandardGpuResources = object
+
+    def __init__(self, n_gpus=1):
+        self.n_gpus = n_gpus
+        self.moved = []
+
+    def __getattr__(self, name):
+        return getattr(faiss, name)
+
+    def get_num_gpus(self):
+        return self.n_gpus
+
+    def index_cpu_to_all_gpus(self, index):
+        self.moved.append(type(index).__name__)
+        return index
+
+
+@pytest.mark.parametrize(("index", "moved"), [("exact", "IndexFlatIP"), ("hnsw", "IndexIVFFlat")])
+@pytest.mark.parametrize("device", ["auto", "cuda"])
+def test_gpu_path_gives_the_neighbours_of_the_cpu(monkeypatch, index, moved, device):
+    vectors = unit_rows(300)
+    expected, _ = nearest_neighbours(vectors, 5, BlockingSettings(index="exact", device="cpu"))
+    stand_in = GpuFaiss()
+    monkeypatch.setitem(sys.modules, "faiss", stand_in)
+    found, _ = nearest_neighbours(vectors, 5, BlockingSettings(index=index, device=device))
+    assert stand_in.moved == [moved]
+    # 300 rows make 7 cells, all of them probed: IVF is exact here.
+    assert np.array_equal(found, expected)
+
+
+def test_cpu_is_kept_to_although_a_gpu_is_there(monkeypatch):
+    stand_in = GpuFaiss()
+    monkeypatch.setitem(sys.modules, "faiss", stand_in)
+    nearest_neighbours(unit_rows(20), 3, BlockingSettings(device="cpu"))
+    assert stand_in.moved == []
+
+
+def test_gpu_limit_is_said(monkeypatch):
+    monkeypatch.setitem(sys.modules, "faiss", GpuFaiss())
+    with pytest.raises(BlockingError, match="at most 2047 neighbours on a GPU"):
+        nearest_neighbours(unit_rows(2100, 4), 2060)
+
+
+@pytest.mark.parametrize("backend", ["faiss", "torch", "auto"])
+def test_cuda_without_a_gpu_is_refused(monkeypatch, backend):
+    monkeypatch.setitem(sys.modules, "faiss", GpuFaiss(n_gpus=0))
+    monkeypatch.setattr("blocking.torch_search.has_torch_gpu", lambda: False)
+    with pytest.raises(BlockingError, match="sees no GPU; use 'auto' or 'cpu'"):
+        nearest_neighbours(unit_rows(4), 2, BlockingSettings(backend=backend, device="cuda"))
+
+
+def test_torch_takes_a_large_search_where_only_it_sees_the_gpu(monkeypatch):
+    monkeypatch.setitem(sys.modules, "faiss", SimpleNamespace())
+    monkeypatch.setattr("blocking.torch_search.has_torch_gpu", lambda: True)
+    assert neighbours._backend(200_000, BlockingSettings()) == "torch"
+    assert neighbours._backend(10, BlockingSettings()) == "faiss"
+    assert neighbours._backend(10, BlockingSettings(device="cuda")) == "torch"
+    assert neighbours._backend(200_000, BlockingSettings(device="cpu")) == "faiss"
+    assert neighbours._backend(200_000, BlockingSettings(index="ivf")) == "faiss"
+
+
+def test_missing_faiss_is_one_line_with_the_remedy(monkeypatch):
+    monkeypatch.setitem(sys.modules, "faiss", None)
+    with pytest.raises(BlockingError, match=r"pip install 'affiliation-resolver\[cpu\]'"):
+        nearest_neighbours(unit_rows(4), 2)
+
+
+def test_progress_reaches_the_total():
+    calls = []
+    nearest_neighbours(unit_rows(9000, 4), 2, on_progress=lambda *call: calls.append(call))
+    assert calls == [(8192, 9000), (9000, 9000)]
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.integers(0, 60), st.integers(1, 12), st.integers(0, 2**32 - 1))
+def test_torch_equals_faiss(n_rows, n_neighbours, seed):
+    pytest.importorskip("torch")
+    vectors = unit_rows(n_rows, 8, seed)
+    vectors[::7] = 0
+    one = nearest_neighbours(vectors, n_neighbours, BlockingSettings(backend="faiss"))
+    other = nearest_neighbours(vectors, n_neighbours, BlockingSettings(backend="torch"))
+    assert np.array_equal(one[0], other[0])
+    assert np.allclose(one[1], other[1], atol=1e-6)
+
+
+def test_torch_in_many_chunks_equals_one(monkeypatch):
+    pytest.importorskip("torch")
+    vectors = unit_rows(100)
+    whole = nearest_neighbours(vectors, 5, BlockingSettings(backend="torch"))
+    monkeypatch.setattr("blocking.torch_search._CPU_COSINES", 700)
+    calls = []
+    chunked = nearest_neighbours(
+        vectors, 5, BlockingSettings(backend="torch"), on_progress=lambda *call: calls.append(call)
+    )
+    assert np.array_equal(whole[0], chunked[0])
+    assert len(calls) == 15
+    assert calls[-1] == (100, 100)

@@ -1,0 +1,125 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.cleaning import clean
+from pipeline.errors import UsageError
+from pipeline.folding import fold_values
+from pipeline.parsing import ParsingSettings, parse, parse_text
+from pipeline.records import MAIN
+
+MAIN_ORGANIZATION = [
+    ("Faculty of Medicine University of Porto, Porto, Portugal", "University of Porto"),
+    ("Indiana University School of Medicine, Indianapolis, IN, USA", "Indiana University"),
+    ("Department of Medicine Royal Marsden Hospital London UK", "Royal Marsden Hospital"),
+    ("Northwestern University Feinberg School of Medicine, Chicago", "Northwestern University"),
+    ("Renji Hospital, Shanghai Jiaotong University School of Medicine, Shanghai, China", "Renji Hospital"),
+    ("DMPK, Cytokinetics, Inc., South San Francisco, CA, USA", "Cytokinetics, Inc"),
+    ("Dipartimento di Fisica, Università degli Studi di Pavia, Italy", "Università degli Studi di Pavia"),
+    ("Institut für Physik, Humboldt-Universität zu Berlin, Germany", "Humboldt-Universität zu Berlin"),
+    ("京都大学, 京都, 日本", "京都大学"),
+    ("МГУ, Московский государственный университет, Москва", "Московский государственный университет"),
+    ("Max Planck Institute for Physics, Munich, Germany", "Max Planck Institute for Physics"),
+]
+
+
+@pytest.mark.parametrize(("text", "organization"), MAIN_ORGANIZATION)
+def test_the_main_organization(text: str, organization: str) -> None:
+    mentions = parse_text(text)
+    assert mentions[0].role == MAIN
+    assert mentions[0].organization == organization
+
+
+def test_several_organizations_become_several_mentions() -> None:
+    text = "CNRS, Univ. Lyon 1; and Hospices Civils de Lyon, Lyon, France"
+    mentions = parse_text(text)
+    assert {m.organization for m in mentions} == {"CNRS", "Univ. Lyon 1", "Hospices Civils de Lyon"}
+    assert [m.role for m in mentions].count(MAIN) == 1
+    assert {m.country_code for m in mentions} == {"FR"}
+
+
+def test_two_universities_joined_by_and_are_two() -> None:
+    found = parse_text("Sorbonne Université and Université de Lille, France")
+    assert [m.organization for m in found] == ["Sorbonne Université", "Université de Lille"]
+
+
+@pytest.mark.parametrize("name", ["Brigham and Women's Hospital", "Lanzhou University of Arts and Science"])
+def test_and_within_a_name_does_not_part_it(name: str) -> None:
+    assert [m.organization for m in parse_text(f"{name}, Springfield")] == [name]
+
+
+def test_hyphened_acronyms_are_several() -> None:
+    found = parse_text("CNRS-INSERM, Illkirch, France")
+    assert {m.organization for m in found} == {"CNRS", "INSERM"}
+
+
+def test_one_mention_where_splitting_is_off() -> None:
+    text = "CNRS, Univ. Lyon 1, Lyon, France"
+    assert len(parse_text(text, ParsingSettings(split_organizations=False))) == 1
+
+
+def test_an_organization_named_twice_is_one_mention() -> None:
+    assert len(parse_text("University of Freiburg, University of Freiburg, Freiburg, Germany")) == 1
+
+
+@pytest.mark.parametrize("text", ["Department of Physics", "Dept. of Surgery", "Faculty of Law, Paris, France"])
+def test_a_department_alone_is_no_organization(text: str) -> None:
+    (mention,) = parse_text(text)
+    assert mention.organization == ""
+    assert mention.units
+
+
+@pytest.mark.parametrize("text", ["France", "Paris, France", "USA"])
+def test_a_place_alone_gives_no_mention(text: str) -> None:
+    assert parse_text(text) == ()
+
+
+def test_a_campus_of_a_system_belongs_to_the_name() -> None:
+    (mention,) = parse_text("University of California, San Diego, CA, USA")
+    assert mention.organization == "University of California, San Diego"
+
+
+def test_an_acronym_in_parentheses_belongs_to_its_organization() -> None:
+    (mention,) = parse_text("Karlsruhe Institute of Technology (KIT), Karlsruhe, Germany")
+    assert mention.acronyms == ("KIT",)
+    assert mention.organization == "Karlsruhe Institute of Technology"
+
+
+def test_fifty_organizations_in_one_string() -> None:
+    names = [f"University of Place{chr(65 + i // 26)}{chr(97 + i % 26)}" for i in range(50)]
+    assert len(parse_text("; ".join(names))) == 50
+
+
+def test_places_are_set_aside_with_the_reason() -> None:
+    mentions = parse(clean(fold_values(["France", "University of Porto, Portugal"]).affiliations))
+    assert len(mentions) == 1
+    assert mentions.set_aside.reason == ["only_place"]
+    assert mentions.set_aside.string == ["France"]
+
+
+def test_settings_are_checked() -> None:
+    with pytest.raises(UsageError, match="max_mentions"):
+        ParsingSettings(max_mentions=0)
+
+
+@given(st.text(max_size=200))
+def test_any_text_gives_at_most_one_main_mention(text: str) -> None:
+    mentions = parse_text(text)
+    assert [m.role for m in mentions].count(MAIN) == (1 if mentions else 0)
+    assert not mentions or mentions[0].role == MAIN
+
+
+@given(st.lists(st.text(max_size=60), max_size=20))
+def test_every_cleaned_text_is_mentioned_or_set_aside(texts: list[str]) -> None:
+    cleaned = clean(fold_values(texts).affiliations)
+    mentions = parse(cleaned)
+    whole = {a for a, w in zip(mentions.set_aside.affiliation, mentions.set_aside.is_whole, strict=True) if w}
+    assert set(np.unique(mentions.affiliation).tolist()) | whole == set(range(len(cleaned.affiliations)))
+    assert set(np.unique(mentions.affiliation).tolist()).isdisjoint(whole)
+
+
+def test_long_text_is_parsed_in_linear_time() -> None:
+    assert len(parse_text("University of Porto, " * 5000)) == 1
+    assert parse_text("x" * 2_000_000)
+    assert parse_text("( " * 50_000 + "University of Porto")
