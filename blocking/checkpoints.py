@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from blocking.encoders import BUILT_IN
 from blocking.errors import BlockingError
+from blocking.protocols import BUILT_IN
 
 
 def split_revision(source: str) -> tuple[str, str | None]:

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from blocking.checkpoints import check_encoder_source, not_found, split_revision
-from blocking.encoders import normalise_rows
 from blocking.errors import BlockingError
 from blocking.pairs import Float32s
+from blocking.protocols import normalise_rows
 from blocking.settings import DEVICES, Progress, at_least, one_of
 from blocking.torch_search import torch_device
 

@@ -14,7 +14,7 @@ Bools = npt.NDArray[np.bool_]
 
 N_BUCKET_BITS = 18
 N_BUCKETS = 1 << N_BUCKET_BITS
-#: Lengths of the character n-grams; 5 added noise and time, no recall (see docs of `HashingEncoder`).
+#: Lengths of the character n-grams; adding 5 cost half a point of recall@30 and made a third more features.
 GRAM_LENGTHS = (3, 4)
 #: From here on lie Kana, Han and Hangul, written without spaces: words of two characters are common there.
 FIRST_CJK = 0x2E80

@@ -14,7 +14,7 @@ import numpy as np
 
 from pipeline.errors import UsageError
 from pipeline.lexicon import Head, Lexicon, keys_of
-from pipeline.places import Gazetteer, Location, strip_postcodes, strip_trailing_places
+from pipeline.places import Gazetteer, Location, strip_postcodes
 from pipeline.records import MAIN, PARENT, PARTNER, Cleaned, Mention, Mentions, Progress, SetAside
 
 #: How strongly a class of segment claims to be the organisation; 0 never does.
@@ -230,7 +230,7 @@ def _join_company_suffix(parts: list[str]) -> list[str]:
 def _classify(part: str, position: int, acronyms: tuple[str, ...]) -> list[_Segment]:
     """One segment to what it names: usually one thing, two for `Faculty of Medicine University of Porto`."""
     lexicon = Lexicon.load()
-    text = strip_trailing_places(strip_postcodes(part) or part)[0]
+    text = Gazetteer.load().strip_trailing_places(strip_postcodes(part) or part)[0]
     if text.isupper() and _ACRONYM.fullmatch(text):
         known = lexicon.acronyms.get(text.replace(".", "").replace("-", ""))
         return [_Segment(text, known or "acronym", position, (text,))]

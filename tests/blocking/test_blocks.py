@@ -200,11 +200,15 @@ def test_pairs_of_any_items_hold_their_invariants(items):
     assert np.all(pairs.right < max(len(items), 1))
     assert np.all(pairs.rule > 0)
     for (a, b), rules in rules_of(pairs).items():
-        assert ("shared_key" in rules) <= (items[a][2] == items[b][2] and bool(items[a][2]))
-        assert ("same_form" in rules) == (items[a][0].strip() != "" and items[a][0] == items[b][0]) or (
-            "same_form" not in rules
-        )
-        assert ("organization_neighbours" in rules) <= (bool(items[a][1]) and items[a][1] != items[b][1])
+        (text, organization, key), (other_text, other_organization, other_key) = items[a], items[b]
+        if "shared_key" in rules:
+            assert key == other_key and key
+        if "same_form" in rules:
+            assert text == other_text and text.strip()
+        if "neighbours" in rules:
+            assert text != other_text and text.strip() and other_text.strip()
+        if "organization_neighbours" in rules:
+            assert organization != other_organization and organization and other_organization
 
 
 @settings(deadline=None, max_examples=60)
