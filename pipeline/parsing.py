@@ -205,13 +205,8 @@ def _starts_as_unit(text: str) -> bool:
 def _names_organization(text: str) -> bool:
     """Whether a text has a strong head word and a word of its own beside it."""
     keys = [k for t in _TOKEN.findall(text) for k in keys_of(t)]
-    lexicon = Lexicon.load()
-    heads = lexicon.heads(keys)
-    covered = {i for h in heads for i in range(h.start, h.end)}
-    is_named = any(
-        i not in covered and k not in _JOINING and not lexicon.is_subject(k) and len(k) > 1 for i, k in enumerate(keys)
-    )
-    return is_named and any(h.kind in ("hospital", "university", "academy", "institute") for h in heads)
+    kinds = {h.kind for h in Lexicon.load().heads(keys)}
+    return _has_own_word(keys) and not kinds.isdisjoint(("hospital", "university", "academy", "institute"))
 
 
 def _join_company_suffix(parts: list[str]) -> list[str]:
@@ -230,7 +225,7 @@ def _join_company_suffix(parts: list[str]) -> list[str]:
 def _classify(part: str, position: int, acronyms: tuple[str, ...]) -> list[_Segment]:
     """One segment to what it names: usually one thing, two for `Faculty of Medicine University of Porto`."""
     lexicon = Lexicon.load()
-    text = Gazetteer.load().strip_trailing_places(strip_postcodes(part) or part)[0]
+    text = _without_trailing_places(strip_postcodes(part) or part)
     if text.isupper() and _ACRONYM.fullmatch(text):
         known = lexicon.acronyms.get(text.replace(".", "").replace("-", ""))
         return [_Segment(text, known or "acronym", position, (text,))]
@@ -253,13 +248,25 @@ def _classify(part: str, position: int, acronyms: tuple[str, ...]) -> list[_Segm
     return [_segment(text, keys, _kind(heads, keys, lexicon), position, acronyms)]
 
 
-def _segment(text: str, keys: Sequence[str], kind: str, position: int, acronyms: tuple[str, ...]) -> _Segment:
+def _without_trailing_places(text: str) -> str:
+    """`Royal Marsden Hospital London UK` without its places; a lone city stays: `Queen's University Belfast`."""
+    rest, places = Gazetteer.load().strip_trailing_places(text)
+    is_address = any(p.kind == "country" for p in places) or (len(places) > 1 and any(p.kind == "region" for p in places))
+    keys = [k for t in _TOKEN.findall(rest) for k in keys_of(t)]
+    return rest if is_address and _has_own_word(keys) else text
+
+
+def _has_own_word(keys: Sequence[str]) -> bool:
+    """Whether a name has a word beside its head words and subjects: `Fundacion Chile` without `Chile` has none."""
     lexicon = Lexicon.load()
     covered = {i for h in lexicon.heads(keys) for i in range(h.start, h.end)}
-    specific = any(
-        i not in covered and len(k) > 1 and k not in _JOINING and not lexicon.is_subject(k) for i, k in enumerate(keys)
+    return any(
+        i not in covered and k not in _JOINING and not lexicon.is_subject(k) and len(k) > 1 for i, k in enumerate(keys)
     )
-    return _Segment(text, kind, position, acronyms, specific or kind in ("academy",))
+
+
+def _segment(text: str, keys: Sequence[str], kind: str, position: int, acronyms: tuple[str, ...]) -> _Segment:
+    return _Segment(text, kind, position, acronyms, _has_own_word(keys) or kind == "academy")
 
 
 def _kind(heads: Sequence[Head], keys: Sequence[str], lexicon: Lexicon) -> str:

@@ -1,97 +1,33 @@
 """Place names: which texts name a country, a region or a city, and where an affiliation string is.
 
-The tables are `resources/countries.tsv`, `regions.tsv` and `cities.tsv`; nothing is read before `Gazetteer.load`.
+Names and tables are in `pipeline.place_names`, postcodes in `pipeline.postcodes`; this module hands on their
+public functions. Nothing is read before `Gazetteer.load`.
 """
 
 from __future__ import annotations
 
-import unicodedata
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
-from importlib.resources import files
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
-from pipeline.errors import AffilError
+from pipeline.place_names import Kind, Place, place_key, read_tables
 from pipeline.place_words import belongs_to_name
 from pipeline.postcodes import cut_postcodes, is_postcode, strip_postcodes
 
 __all__ = ["Gazetteer", "Location", "Place", "country_of", "is_postcode", "place_key", "strip_postcodes"]
 
-Kind = Literal["country", "region", "city"]
 #: What a place tells about the country of a string, by kind; later places tell more (see `Gazetteer.locate`).
 _WEIGHT: dict[Kind, int] = {"country": 4, "region": 3, "city": 2}
 #: Countries whose addresses put a two-letter region right before the postcode ("NJ 07024", "NSW 2006").
 _REGION_POSTCODE = frozenset({"US", "CA", "AU"})
 _MOST_WORDS = 10
 _CACHE_SIZE = 1 << 16
-_APOSTROPHES_AND_PERIODS = frozenset(".'`´‘’‚‛′ʹʻʼʽˈ＇．")
-_LETTERS_WITHOUT_ACCENT = {
-    **{"ø": "o", "ł": "l", "đ": "d", "ð": "d", "þ": "th", "æ": "ae", "œ": "oe"},
-    **{"ı": "i", "ħ": "h", "ŧ": "t", "ŋ": "n", "ə": "e", "ĸ": "k"},
-}
-
-
-class _KeyTable(dict[int, "str | int | None"]):
-    """Character by character what a place key makes of it, worked out once each."""
-
-    def __missing__(self, code: int) -> str | int | None:
-        char = chr(code)
-        self[code] = made = self._make(char)
-        return made
-
-    @staticmethod
-    def _make(char: str) -> str | int | None:
-        category = unicodedata.category(char)
-        if char in _APOSTROPHES_AND_PERIODS or category == "Cf" or "\u0300" <= char <= "\u036f":
-            return None
-        if char in _LETTERS_WITHOUT_ACCENT:
-            return _LETTERS_WITHOUT_ACCENT[char]
-        if category[0] in "PSZC":
-            return " "
-        parts = unicodedata.normalize("NFKD", char)
-        if parts[0].isascii() or "α" <= parts[0] <= "ω":
-            letters = "".join(part for part in parts.casefold() if part.isalnum())
-            return letters or " "
-        return char
-
-
-_KEYS = _KeyTable()
-
-
-def place_key(text: str) -> str:
-    """A text in; out the form under which place names are compared.
-
-    Case folded, Latin (and Greek) accents off, apostrophes and periods deleted, other punctuation to single
-    spaces: "P.R. China" gives "pr china", "Xi'an" "xian", "Köln" "koln"; other scripts survive.
-    """
-    if not text.isascii():
-        text = unicodedata.normalize("NFC", text)
-    return " ".join(text.casefold().translate(_KEYS).split())
-
-
-class Place(NamedTuple):
-    """One place that a text can name; `region` is the region's own name where `kind` is "region"."""
-
-    kind: Kind
-    name: str
-    country_code: str
-    region: str | None = None
-    #: A postal abbreviation or a country code, or the name of a former state: too short or too wide to count alone.
-    is_code: bool = False
-    #: Counts only beside another place of its country: every code, and towns with a greater namesake (Paris, Texas).
-    needs_support: bool = False
-
-    def agrees_with(self, other: Place) -> bool:
-        """Whether another place can stand beside this one in an address and vouch for it."""
-        if self.country_code != other.country_code or (self.is_code and other.is_code):
-            return False
-        return "country" in (self.kind, other.kind) or self.region == other.region
 
 
 @dataclass(frozen=True)
 class Location:
-    """Where a string is, in the tables' own names; `used` says for each segment whether it only names places."""
+    """Where a string is, in the tables' names; `used` tells for each segment if it only names places."""
 
     city: str | None
     region: str | None
@@ -119,7 +55,7 @@ def country_of(places: Iterable[Place]) -> str | None:
 
 
 class Gazetteer:
-    """The place tables, by key. Build it with `Gazetteer.load()`, which reads them once for the whole process."""
+    """The place tables, by key. Get it from `Gazetteer.load()`, which reads them once for the process."""
 
     def __init__(self, names: dict[str, tuple[Place, ...]], outranks: dict[str, str]) -> None:
         """Places by `place_key`, and for territories the country that they outrank where both are named."""
@@ -136,15 +72,16 @@ class Gazetteer:
         return _load()
 
     def lookup(self, text: str) -> tuple[Place, ...]:
-        """A text in; every place of which the whole text is a name out, codes included, in the tables' order."""
+        """A text in; every place of which the whole text is a name out, codes included."""
         return self._names.get(place_key(text), ())
 
     def locate(self, segments: Sequence[str]) -> Location:
-        """The comma segments of one string in, in order; where it is, and which segments only name places, out.
+        """The comma segments of one string in; where it is, and which segments only name places, out.
 
-        Later segments weigh more. A country settles ambiguous towns and abbreviations; a town of one country gives
-        the country where none is named; codes and lesser namesakes count only beside a place that vouches for them
-        ("MA" beside Boston, Paris beside Texas) or, for US, Canadian and Australian regions, before a postcode.
+        Later segments weigh more. A country settles ambiguous towns and abbreviations; a town of one country
+        gives the country where none is named; codes and lesser namesakes count only beside a place that
+        vouches for them ("MA" beside Boston, Paris beside Texas) or, for US, Canadian and Australian regions,
+        before a postcode.
         A town that could be in two countries is given without a country.
         """
         numbers = [number for number, segment in enumerate(segments) if self._read(segment)]
@@ -157,7 +94,7 @@ class Gazetteer:
         return Location(found.city, found.region, found.country_code, tuple(used))
 
     def strip_trailing_places(self, text: str) -> tuple[str, tuple[Place, ...]]:
-        """An unpunctuated text in; without the places and postcodes at its end, and those places in order, out.
+        """An unpunctuated text in; without the places and postcodes at its end, and those places, out.
 
         Longest names first. The text never becomes empty, and a place that belongs to a name stays: after a
         preposition or a bare kind ("University of Sheffield", "TU München"), unless it is named once more.
@@ -169,7 +106,9 @@ class Gazetteer:
         postcodes: list[str] = []
         end = len(words)
         while end > 1:
-            found = self._places_at_end(keys[:end], words[:end] if is_cased else None, slots, tuple(postcodes))
+            found = self._places_at_end(
+                keys[:end], words[:end] if is_cased else None, slots, tuple(postcodes)
+            )
             if found is not None:
                 size, places = found
                 if not places:
@@ -186,7 +125,7 @@ class Gazetteer:
         return " ".join(words[:end]).rstrip(" ,;-"), self._choose(slots)
 
     def _read_segment(self, segment: str) -> tuple[_Slot, ...]:
-        """The place names that a whole segment is made of, from left to right; empty if it holds anything else."""
+        """The place names that a segment is made of, in order; empty if it holds anything else."""
         key = place_key(segment)
         if places := self._names.get(key):
             return (_Slot(0, places, ()),)
@@ -220,31 +159,37 @@ class Gazetteer:
     def _places_at_end(
         self, keys: list[str], words: list[str] | None, taken: list[_Slot], postcodes: tuple[str, ...]
     ) -> tuple[int, tuple[Place, ...]] | None:
-        """How many words name a place at the end and what; no places if those words belong to a name before them."""
+        """How many words at the end name a place, and which; no places if they belong to a name before them.
+
+        `words` is None where the text has no capitals to tell names by.
+        """
         end = len(keys)
+        if keys[-1] and keys[-1] not in self._last_words:
+            return None
         for start in range(max(1, end - self._longest), end):
-            if words is not None and words[start][0].islower():
+            if words is not None and words[start][0].islower() and keys[start] != "the":
                 continue
-            places = self._names.get(" ".join(filter(None, keys[start:])))
             places = tuple(
                 place
-                for place in places or ()
+                for place in self._names.get(" ".join(filter(None, keys[start:])), ())
                 if self._fits(place, taken)
                 and (not place.needs_support or self._is_vouched_for(place, keys[:start], taken, postcodes))
             )
-            if not places:
-                continue
-            region_keys = {place_key(place.region) if place.region else None for place in places}
-            kind = places[0].kind
-            belongs = any(belongs_to_name(keys[:start], kind, region_key) for region_key in region_keys)
-            return end - start, () if belongs else places
+            if places:
+                belongs = _is_repeated(places, taken) or any(
+                    belongs_to_name(keys[:start], place.kind, place_key(place.region or ""))
+                    for place in places
+                )
+                return end - start, () if belongs else places
         return None
 
     def _fits(self, place: Place, taken: list[_Slot]) -> bool:
         """Whether a place can stand before the places taken so far: in the same country, or outranking it."""
         countries = {other.country_code for slot in taken for other in slot.places}
         return (
-            not countries or place.country_code in countries or self._outranks.get(place.country_code) in countries
+            not countries
+            or place.country_code in countries
+            or self._outranks.get(place.country_code) in countries
         )
 
     def _is_vouched_for(
@@ -262,10 +207,10 @@ class Gazetteer:
 
     def _postcode_at_end(self, words: list[str], keys: list[str], taken: list[_Slot]) -> int:
         """How many words at the end are a postcode beside a place (0: none)."""
-        countries = {place.country_code for slot in taken for place in slot.places} or {None}
+        countries: set[str | None] = {place.country_code for slot in taken for place in slot.places}
         for size in range(min(4, len(words) - 1), 0, -1):
             text = " ".join(words[-size:])
-            if not any(is_postcode(text, country) for country in countries):
+            if not any(is_postcode(text, country) for country in countries or {None}):
                 continue
             if strip_postcodes(" ".join(words[-size - 1 :])) == " ".join(words[-size - 1 :]).strip(" ,;"):
                 return 0
@@ -274,7 +219,7 @@ class Gazetteer:
         return 0
 
     def _choose(self, slots: list[_Slot]) -> tuple[Place, ...]:
-        """One place for each slot, as they agree with one another."""
+        """One place for each slot, as they agree with one another; all that it can be where that is open."""
         slots = [slot._replace(segment=number) for number, slot in enumerate(slots)]
         readings = _supported(slots)
         country = self._winner(readings)
@@ -282,8 +227,12 @@ class Gazetteer:
         city, region = _city_and_region(kept)
         chosen: list[Place] = []
         for slot, places in zip(slots, kept, strict=True):
-            best = [p for p in places if p is city or p is region or p.kind == "country"]
-            chosen.append((best or list(places) or list(slot.places))[0])
+            best = [place for place in (city, region) if place in places]
+            best += [place for place in places if place.kind == "country"]
+            if best and country is not None:
+                chosen.append(best[0])
+            else:
+                chosen += places or slot.places
         return tuple(chosen)
 
     def _decide_segments(self, segments: tuple[str, ...]) -> Location:
@@ -310,8 +259,8 @@ class Gazetteer:
             best: dict[str, int] = {}
             for place in places:
                 best[place.country_code] = max(best.get(place.country_code, 0), _WEIGHT[place.kind])
-            for country, weight in best.items():
-                votes[country] = votes.get(country, 0) + weight * (2 * len(readings) + rank)
+            for code, weight in best.items():
+                votes[code] = votes.get(code, 0) + weight * (2 * len(readings) + rank)
         if not votes:
             return None
         most = max(votes.values())
@@ -327,10 +276,8 @@ class Gazetteer:
         }
         return max(sorted(territories), key=lambda code: votes[code]) if territories else country
 
-    def _within(
-        self, readings: Sequence[tuple[Place, ...]], country: str | None
-    ) -> list[tuple[Place, ...]]:
-        """The readings that lie in the country (all of them where it is open), its sovereign's name included."""
+    def _within(self, readings: Sequence[tuple[Place, ...]], country: str | None) -> list[tuple[Place, ...]]:
+        """The readings in the country (all where it is open), with the name of the country it outranks."""
         if country is None:
             return list(readings)
         sovereign = self._outranks.get(country)
@@ -338,10 +285,16 @@ class Gazetteer:
             tuple(
                 place
                 for place in places
-                if place.country_code == country or (place.kind == "country" and place.country_code == sovereign)
+                if place.country_code == country
+                or (place.kind == "country" and place.country_code == sovereign)
             )
             for places in readings
         ]
+
+
+def _is_repeated(places: tuple[Place, ...], taken: Sequence[_Slot]) -> bool:
+    """Whether the same town stands right behind, so that this one is in a name ("Radboud … Nijmegen")."""
+    return bool(taken) and taken[0].places == places and all(place.kind == "city" for place in places)
 
 
 def _is_before_postcode(place: Place, postcodes: Sequence[str]) -> bool:
@@ -381,15 +334,17 @@ def _supported(slots: Sequence[_Slot]) -> list[tuple[Place, ...]]:
 
 
 def _city_and_region(readings: Sequence[tuple[Place, ...]]) -> tuple[Place | None, Place | None]:
-    """Readings of one country in; its city and region out: the last ones, from two readings where there are two."""
+    """Readings of one country in; city and region out: the last ones, of two readings where there are two."""
     n_countries = sum(any(place.kind == "country" for place in places) for places in readings)
     regions = [(n, place) for n, places in enumerate(readings) for place in places if place.kind == "region"]
     cities: list[tuple[int, bool, Place]] = []
     for number, places in enumerate(readings):
         country = next((place for place in places if place.kind == "country"), None)
-        for place in places:
-            if place.kind == "city" and (country is None or n_countries > 1 or place.name == country.name):
-                cities.append((number, country is None, place))
+        cities += [
+            (number, country is None, place)
+            for place in places
+            if place.kind == "city" and (country is None or n_countries > 1 or place.name == country.name)
+        ]
     region_number, region = regions[-1] if regions else (-1, None)
     if not cities:
         return None, region
@@ -402,7 +357,7 @@ def _city_and_region(readings: Sequence[tuple[Place, ...]]) -> tuple[Place | Non
 
     number, _, city = max(cities, key=preference)
     if number == region_number and region is not None and city.region != region.region:
-        region = None
+        return (None, region) if city.needs_support else (city, None)
     return city, region
 
 
@@ -417,36 +372,4 @@ def _is_in_several_regions(city: Place, readings: Sequence[tuple[Place, ...]]) -
 
 @cache
 def _load() -> Gazetteer:
-    names: dict[str, list[Place]] = {}
-    outranks: dict[str, str] = {}
-    countries: dict[str, str] = {}
-    for code, kind, text in _rows("countries.tsv"):
-        if kind == "name":
-            countries[code] = text
-        if kind == "outranks":
-            outranks[code] = text
-            continue
-        is_weak = kind in {"code", "shared"}
-        _add(names, text, Place("country", countries[code], code, None, is_weak, is_weak))
-    for code, region, alias, is_code in _rows("regions.tsv"):
-        _add(names, alias, Place("region", region, code, region, bool(is_code), bool(is_code)))
-    for city, code, region, aliases, needs_support in _rows("cities.tsv"):
-        place = Place("city", city, code, region or None, False, bool(needs_support))
-        _add(names, city, place)
-        for alias in filter(None, aliases.split("|")):
-            _add(names, alias, place)
-    return Gazetteer({key: tuple(places) for key, places in names.items()}, outranks)
-
-
-def _add(names: dict[str, list[Place]], text: str, place: Place) -> None:
-    names.setdefault(place_key(text), []).append(place)
-
-
-def _rows(table: str) -> Iterator[list[str]]:
-    text = (files("pipeline") / "resources" / table).read_text("utf-8")
-    width = text[: text.index("\n")].count("\t") + 1
-    for number, line in enumerate(text.splitlines()[1:], 2):
-        row = line.split("\t")
-        if len(row) != width:
-            raise AffilError(f"resources/{table} line {number} has {len(row)} columns, not {width}: mend the table")
-        yield row
+    return Gazetteer(*read_tables())

@@ -10,8 +10,9 @@ _FORMS = {
     r"\d{5}(-\d{4})?": "US SA PR",
     r"[ABCEGHJ-NPRSTVXY]\d[A-Z][ -]?\d[A-Z]\d": "CA",
     r"(GIR ?0AA|[A-Z]{1,2}\d[A-Z\d]? ?\d[A-Z]{2})": "GB JE GG IM",
-    r"[A-Z]\d[\dW] ?[A-Z\d]{4}": "IE",
+    r"[A-Z]\d[\dW] ?[A-Z][A-Z\d]{3}": "IE",
     r"\d{5}": "DE FR ES IT FI TR MX MY TH ID EG UA HR RS EE LT PK PE MA DZ JO KW MC RE GP MQ GF LK NP CU IQ",
+    r"[WO]-\d{4}": "DE",
     r"\d{4}": "AU NZ CH AT BE DK NO HU LU ZA BG SI CY BD PH TN LI MK GE AM NP VE",
     r"\d{4} ?[A-Z]{2}": "NL",
     r"\d{3} ?\d{2}": "SE CZ SK GR",
@@ -24,37 +25,43 @@ _FORMS = {
     r"\d{3}(\d{2,3})?": "TW",
     r"(\d{5}-?\d{5}|\d{5}(-\d{3,4})?|\d{10})": "IR",
     r"\d{2}\.?\d{3}-?\d{3}": "BR",
-    r"[A-Z]?\d{4}([A-Z]{3})?": "AR",
+    r"[A-Z]\d{4}[A-Z]{3}": "AR",
+    r"[A-Z]?\d{4}": "AR",
     r"\d{3}[ -]?\d{4}": "CL",
     r"(\d{5}|\d{7})": "IL",
     r"\d{3}": "IS FO",
 }
-#: Forms that speak for themselves when the country is not known; three digits alone are too common.
-_ANY_FORM = "|".join(f"(?:{form})" for form in _FORMS if form not in {r"\d{3}", r"\d{3}(\d{2,3})?"})
+#: Forms that speak for themselves when the country is not known; "100" and "U1018" are too common.
+_ANY_FORM = "|".join(
+    f"(?:{form})" for form in _FORMS if form not in {r"\d{3}", r"\d{3}(\d{2,3})?", r"[A-Z]?\d{4}"}
+)
 _LETTERS = (
     r"(?:(?:CH|AT?|BE?|DE?|DK|NO?|HU?|SE?|SF|FI|FIN|IT?|ES?|FR?|PT?|NL|PL|LU?|CZ|SK|SI|SLO|HR|YU|LT|LV|EE|RO"
     r"|BG|GR|UA|TR|IL|CN|IN|RUS|RU|US|MX|BR|AU|KR|JP|CEP|CP|PIN(?: CODE)?|ZIP(?: CODE)?|CODIGO POSTAL)"
     r"(?:[-:]| (?=\d)| - ?)|〒)"
 )
 _BOX = (
-    r"(?:P ?O ?B(?:OX)?|POST(?:AL)? ?BOX|POBOX|BOX|MAIL ?BOX|B ?P|C ?P|P ?B|CASILLA(?: POSTAL)?|CASELLA POSTALE"
-    r"|APARTADO(?: POSTAL| DE CORREOS)?|A(?:P|PDO|PTDO) ?POSTAL|APDO|POSTFACH|POSTBUS|BOITE POSTALE|CAIXA POSTAL|C ?S|TSA)"
+    r"(?:P *O *B(?:OX)?|POST(?:AL)? ?BOX|BOX|MAIL ?BOX|B *P|C *P|P *B|CASILLA(?: POSTAL)?|CASELLA POSTALE"
+    r"|APARTADO(?: POSTAL| DE CORREOS)?|A(?:P|PDO|PTDO) *POSTAL|APDO|POSTFACH|POSTBUS|BO[IÎ]TE POSTALE"
+    r"|CAIXA POSTAL|C *S|TSA)"
     r"[ :#]*(?:NO ?)?[A-Z]?\d[\d/-]*(?: ?[A-Z]\b)?"
 )
 _CEDEX = r"CEDEX(?: ?\d{1,2})?"
 _POSTAL = rf"(?:{_BOX}|{_CEDEX}|{_LETTERS}?(?:{_ANY_FORM}))"
+#: Indian codes may hang on the town by a hyphen ("Chennai-600036").
+_HYPHENED = r"(?<=[A-Z]) ?- ?(?=\d{5}|\d{3} \d{3})"
 #: A postal form that begins or ends a text, or, for `cut_postcodes`, stands anywhere in it as whole words.
-_AT_END = re.compile(rf"(?:^|[\s,;])(?:{_POSTAL})$")
+_AT_END = re.compile(rf"(?:^|[\s,;]|{_HYPHENED})(?:{_POSTAL})$")
 _AT_START = re.compile(rf"^(?:{_POSTAL})(?=[\s,;]|$)")
 _WHOLE = re.compile(_POSTAL)
 #: A district number may follow a town in a segment ("Genève 4", "Paris 5", "London SE5").
 _ANYWHERE = re.compile(
-    rf"(?:(?<=[\s,;])|^)(?:{_POSTAL}|\d{{1,2}}(?=\s*$)|[A-Z]{{1,2}}\d[A-Z\d]?(?=\s*$))(?=[\s,;]|$)"
+    rf"(?:(?<=[\s,;])|^|{_HYPHENED})(?:{_POSTAL}|\d{{1,2}}(?=\s*$)|[A-Z]{{1,2}}\d[A-Z\d]?(?=\s*$))(?=[\s,;]|$)"
 )
 #: "UMR 5175" and "12345 Main Street" hold numbers that are no postcodes.
-_NUMBERED = frozenset(
-    "UMR UPR UMS UPRES URA UR UA EA U UNIT UNITE INSERM CNRS ERL FRE EPI CIC BUILDING BLDG ROOM RM NO NR N° NUMBER "
-    "SUITE BOX ROAD RD STREET ST AVENUE AVE KM HOUSE FLOOR LABORATORY LAB HOSPITAL GRANT SECTION COST MS M/S".split()
+_NUMBERED = re.compile(
+    r"UMRS?|UPR|UMS|UPRES|URA|UR|U?EA?|U|UNITE?|INSERM|CNRS|ERL|FRE|EPI|CIC|BUILDING|BLDG|ROOM|RM|NO|NR|N°|NUMBER"
+    r"|SUITE|ROAD|RD|STREET|ST|AVENUE|AVE|KM|HOUSE|FLOOR|LAB(ORATORY)?|HOSPITAL|GRANT|SECTION|COST|MS|M/S"
 )
 _STREET = re.compile(
     r"\b(STREET|ST|ROAD|RD|AVENUE|AVE?|BLVD|BOULEVARD|DRIVE|DR|LANE|LN|WAY|HIGHWAY|HWY|PARKWAY|PKWY|PLACE|COURT"
@@ -64,7 +71,7 @@ _DASHES = str.maketrans("‐‑‒–—−", "------")
 
 
 def _shape(text: str) -> str:
-    """Text in; the same length out, upper case with plain hyphens, periods blanked where they join letters."""
+    """Text in; upper case of the same length out, with plain hyphens and without periods after letters."""
     upper = text.translate(_DASHES)
     upper = "".join(c.upper() if len(c.upper()) == 1 else c for c in upper)
     return re.sub(r"(?<=[A-Z])\.(?=\s|[A-Z]|$)", " ", upper)
@@ -98,7 +105,7 @@ def strip_postcodes(text: str) -> str:
     """
     text = text.strip(" ,;")
     while text and (rest := _strip_once(text)) != text:
-        text = rest.strip(" ,;")
+        text = rest.strip(" ,;-")
     return text
 
 
@@ -107,12 +114,12 @@ def _strip_once(text: str) -> str:
     if len(shaped) != len(text):
         return text
     if found := _AT_END.search(shaped):
-        before = shaped[: found.start()].rstrip(" ,;").rpartition(" ")[2]
-        if before not in _NUMBERED or not found[0].strip(" ,;").isdigit():
+        before = shaped[: found.start()].rstrip(" ,;-").rpartition(" ")[2]
+        if not _NUMBERED.fullmatch(before) or not found[0].strip(" ,;-").isdigit():
             return text[: found.start()]
-    if found := _AT_START.search(shaped):
-        if not (found[0].isdigit() and _STREET.search(shaped)):
-            return text[found.end() :]
+    found = _AT_START.search(shaped)
+    if found and not (found[0].isdigit() and _STREET.search(shaped)):
+        return text[found.end() :]
     return text
 
 
