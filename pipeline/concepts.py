@@ -58,3 +58,13 @@ def concept_tokens(text: str) -> list[str]:
 def concept_text(text: str) -> str:
     """A compare form to one string of its concept tokens."""
     return " ".join(concept_tokens(text))
+
+
+@lru_cache(maxsize=200_000)
+def name_key(organization: str) -> str:
+    """The compare form of a name to a key that is equal for names of equal concepts, whatever their order.
+
+    `university of heidelberg`, `heidelberg university` and `universität heidelberg` have one key: evidence that
+    they are worth comparing, and nothing more (`Miami University` is not the `University of Miami`).
+    """
+    return " ".join(sorted(set(concept_tokens(organization)))) or organization

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pipeline.concepts import concept_text, name_key
 from pipeline.lexicon import Lexicon, initials
 from pipeline.records import MAIN, Forms, Mention, Mentions
 from pipeline.text import compare, display, transliterate
@@ -40,6 +41,7 @@ def normalize(mentions: Mentions, settings: NormalizationSettings | None = None)
         display=[display(m.organization) for m in items],
         context=[form(m.context) for m in items],
         organization=organization,
+        concept=[concept_text(o) for o in organization],
         units=[form(" ".join(m.units)) for m in items],
         acronyms=[tuple(a.replace(".", "").upper() for a in m.acronyms) for m in items],
         city=[m.city for m in items],
@@ -60,10 +62,11 @@ def normalize(mentions: Mentions, settings: NormalizationSettings | None = None)
 
 
 def _same_form(organization: str, mention: Mention) -> tuple[str, ...]:
-    """The organisation's compare form; with the place where the name alone says little (`university hospital`)."""
+    """The organisation's name key; with the place where the name alone says little (`university hospital`)."""
     if not organization:
         return ()
-    return (organization if _is_specific(organization) else f"{organization}|{mention.city or mention.country_code}",)
+    key = name_key(organization)
+    return (key if _is_specific(organization) else f"{key}|{mention.city or mention.country_code}",)
 
 
 def _is_specific(organization: str) -> bool:

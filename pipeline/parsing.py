@@ -12,15 +12,19 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from pipeline.concepts import name_key
 from pipeline.errors import UsageError
 from pipeline.lexicon import Head, Lexicon, keys_of
 from pipeline.places import Gazetteer, Location, strip_postcodes
 from pipeline.records import MAIN, PARENT, PARTNER, Cleaned, Mention, Mentions, Progress, SetAside
+from pipeline.text import abbreviations, compare, strip_accents
 
 #: How strongly a class of segment claims to be the organisation; 0 never does.
 STRENGTH = {
+    # Where a string names a hospital and its university, labels name the university four times in five
+    # (146 of 179 such strings of the train fold).
+    "university": 5.5,
     "hospital": 5.0,
-    "university": 5.0,
     "academy": 4.5,
     "company": 4.0,
     "agency": 3.0,
@@ -40,6 +44,7 @@ _BREAK = re.compile(r"\s*[,;|>\n•·]+\s*|\s*[:：]\s+")
 _CONJUNCTION = re.compile(r"\s+(?:[-–—/]+|and|et|und|y|e|&|och|og|en|i)\s+|/")
 #: A footnote mark that stands where the next affiliation begins: `University of Pavia 3 Department of Surgery`.
 _INNER_MARK = re.compile(r"\s+\d{1,2}\s*(?=(?:Department|Dept|Division|Faculty|School|Institute|Laboratory)\b)")
+_FULL_STOP = re.compile(r"(\b[^\W\d_]{5,})\.\s+(?=[^\W\d_a-z])")
 _LEADING = re.compile(r"^(?:and|et|und|the|at|from|of|in|&)\s+(?=\w)", re.IGNORECASE)
 _ACRONYMS = re.compile(r"\s*[A-Z]{2,8}(?:[-/–][A-Z]{2,8})+\s*")
 _PARENTHESES = re.compile(r"[(\[{]([^()\[\]{}]{1,200})[)\]}]")
@@ -176,12 +181,17 @@ def _split(text: str) -> tuple[list[str], dict[int, tuple[str, ...]]]:
 def _pieces(text: str) -> list[str]:
     """A text cut at its punctuation; at a spaced dash, `and` or a hyphen only between two organisations."""
     found: list[str] = []
-    for part in _BREAK.split(_INNER_MARK.sub(", ", text)):
+    for part in _BREAK.split(_FULL_STOP.sub(_comma_for_stop, _INNER_MARK.sub(", ", text))):
         if _ACRONYMS.fullmatch(part):
             found.extend(re.split(r"[-/–]", part))
         else:
             found.extend(_split_conjunction(part))
     return found
+
+
+def _comma_for_stop(match: re.Match[str]) -> str:
+    """A full stop behind a word that is no abbreviation parts two segments."""
+    return match[0] if strip_accents(match[1].casefold()) in abbreviations() else f"{match[1]}, "
 
 
 def _split_conjunction(part: str) -> list[str]:
@@ -356,7 +366,7 @@ def _join_campus(segments: list[_Segment], parts: Sequence[str], location: Locat
 
 def _distinct(segments: Sequence[_Segment]) -> list[_Segment]:
     """Segments without repeats of one name in one string."""
-    seen: dict[tuple[str, ...], _Segment] = {}
+    seen: dict[str, _Segment] = {}
     for s in segments:
-        seen.setdefault(tuple(keys_of(s.text)), s)
+        seen.setdefault(name_key(compare(s.text)), s)
     return list(seen.values())

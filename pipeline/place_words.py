@@ -7,7 +7,7 @@ They are in `resources/place_words.tsv`, as place keys (lower case, no accents),
 - kind, generic: nouns and adjectives that want a proper name or a place: "General Hospital Vienna" holds its
   place, "Royal Marsden Hospital" needs no London; a discipline_ending marks a unit before such a name
 - phrase: several words that end in their place; system: US states whose "University of X" is a system,
-  so that the town after it names the campus; malay: words before the country that ends a Malay or Indonesian name
+  so that the town after it names the campus; malay: words before the country in Malay and Indonesian names
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from importlib.resources import files
 @dataclass(frozen=True)
 class _Words:
     attached: frozenset[str]
+    heads: frozenset[str]
     kinds: frozenset[str]
     generic: frozenset[str]
     endings: tuple[str, ...]
@@ -38,6 +39,7 @@ def _words() -> _Words:
         lists.setdefault(name, []).append(word)
     return _Words(
         attached=frozenset(lists["link"] + lists["prefix"] + lists["head"]),
+        heads=frozenset(lists["head"]),
         kinds=frozenset(lists["kind"]),
         generic=frozenset(lists["kind"] + lists["generic"]),
         endings=tuple(lists["discipline_ending"]),
@@ -67,6 +69,17 @@ def belongs_to_name(before: Sequence[str], place_kind: str, region_key: str) -> 
     if place_kind == "city" and region_key in words.systems and tail.endswith(f" university of {region_key}"):
         return True
     return last in words.kinds and _is_generic(before, words)
+
+
+def is_tail(before: Sequence[str], place: Sequence[str]) -> bool:
+    """The keys of the words before a town that no other place follows, and the town's own, in.
+
+    Whether the town is rather part of a university or hospital name out ("Loyola University Chicago",
+    "Hochschule für Musik Weimar"); not where the words before hold it already ("… of Leeds Leeds").
+    """
+    words = _words()
+    is_named = not words.kinds.isdisjoint(before) or not words.heads.isdisjoint(before)
+    return is_named and f" {' '.join(place)} " not in f" {' '.join(before)} "
 
 
 def _is_generic(before: Sequence[str], words: _Words) -> bool:

@@ -12,7 +12,7 @@ from functools import cache, lru_cache
 from typing import NamedTuple
 
 from pipeline.place_names import Kind, Place, place_key, read_tables
-from pipeline.place_words import belongs_to_name
+from pipeline.place_words import belongs_to_name, is_tail
 from pipeline.postcodes import cut_postcodes, is_postcode, strip_postcodes
 
 __all__ = ["Gazetteer", "Location", "Place", "country_of", "is_postcode", "place_key", "strip_postcodes"]
@@ -22,6 +22,8 @@ _WEIGHT: dict[Kind, int] = {"country": 4, "region": 3, "city": 2}
 #: Countries whose addresses put a two-letter region right before the postcode ("NJ 07024", "NSW 2006").
 _REGION_POSTCODE = frozenset({"US", "CA", "AU"})
 _MOST_WORDS = 10
+#: A name in quotes ends in no address: Instituto "Dr. Hector Maldonado".
+_CLOSING_QUOTES = ('"', "”", "»", "''")
 _CACHE_SIZE = 1 << 16
 
 
@@ -100,12 +102,16 @@ class Gazetteer:
         preposition or a bare kind ("University of Sheffield", "TU München"), unless it is named once more.
         """
         words = text.split()
-        keys = [place_key(word) for word in words]
+        keys = ["and" if word == "&" else place_key(word) for word in words]
+        if text.rstrip(" .,;").endswith(_CLOSING_QUOTES):
+            return text, ()
         is_cased = text != text.lower()
         slots: list[_Slot] = []
         postcodes: list[str] = []
         end = len(words)
-        while end > 1:
+        first = next((number for number, key in enumerate(keys, 1) if key), end)
+        # What is left may itself be a place ("Republic of China" ends "People's Republic of China").
+        while end > first and " ".join(filter(None, keys[:end])) not in self._names:
             found = self._places_at_end(
                 keys[:end], words[:end] if is_cased else None, slots, tuple(postcodes)
             )
@@ -176,9 +182,15 @@ class Gazetteer:
                 and (not place.needs_support or self._is_vouched_for(place, keys[:start], taken, postcodes))
             )
             if places:
-                belongs = _is_repeated(places, taken) or any(
-                    belongs_to_name(keys[:start], place.kind, place_key(place.region or ""))
-                    for place in places
+                is_alone = not (taken or postcodes or self._is_near_town(keys[:start], places))
+                belongs = (
+                    _is_repeated(places, taken)
+                    or any(belongs_to_name(keys[:start], p.kind, place_key(p.region or "")) for p in places)
+                    or (
+                        is_alone
+                        and all(p.kind != "country" for p in places)
+                        and is_tail(keys[:start], keys[start:])
+                    )
                 )
                 return end - start, () if belongs else places
         return None
@@ -199,9 +211,14 @@ class Gazetteer:
             return True
         if _is_before_postcode(place, postcodes):
             return True
+        return self._is_near_town(before, (place,))
+
+    def _is_near_town(self, before: list[str], places: tuple[Place, ...]) -> bool:
+        """Whether the words before end in a town that vouches for one of the places."""
         for start in range(max(1, len(before) - self._longest), len(before)):
             neighbours = self._names.get(" ".join(filter(None, before[start:])), ())
-            if any(place.agrees_with(other) for other in neighbours if other.kind == "city"):
+            towns = [other for other in neighbours if other.kind == "city"]
+            if any(place.agrees_with(town) for place in places for town in towns):
                 return True
         return False
 

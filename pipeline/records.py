@@ -136,6 +136,7 @@ class Forms:
         display: organisation for people ("" where the string names none).
         context: compare form of the text that the mention is compared by.
         organization: compare form of the organisation ("" where there is none).
+        concept: the organisation with translations and inflections of one concept made equal.
         units: compare form of the subordinate units.
         acronyms: upper-case acronyms that the string states for the organisation.
         city, region, country_code: place, None where unknown.
@@ -146,6 +147,7 @@ class Forms:
     display: list[str]
     context: list[str]
     organization: list[str]
+    concept: list[str]
     units: list[str]
     acronyms: list[tuple[str, ...]]
     city: list[str | None]
@@ -161,7 +163,7 @@ class Forms:
     def views(self) -> dict[str, list[str]]:
         """Texts that neighbours are sought by, one list a rule; "" takes no part (no organisation, no neighbours)."""
         context = [c if o else "" for c, o in zip(self.context, self.organization, strict=True)]
-        return {"neighbours": context, "organization_neighbours": self.organization}
+        return {"neighbours": context, "organization_neighbours": self.concept}
 
 
 @dataclass(frozen=True)

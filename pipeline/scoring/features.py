@@ -46,6 +46,8 @@ NAMES = (
     "city",
     "numbers",
     "modifiers_differ",
+    "only_modifiers_differ",
+    "words_differ",
     "acronym",
     "same_organization",
     "same_class",
@@ -88,10 +90,6 @@ class PairFeatures:
     vocabulary: Vocabulary
 
     @cached_property
-    def _organization(self) -> list[str]:
-        return [concept_text(text) for text in self.forms.organization]
-
-    @cached_property
     def _context(self) -> list[str]:
         return [concept_text(text) for text in self.forms.context]
 
@@ -113,7 +111,7 @@ class PairFeatures:
             "country": _coded(forms.country_code),
             "region": _coded(forms.region),
             "city": _coded(forms.city),
-            "organization": _coded([o or None for o in self._organization]),
+            "organization": _coded([o or None for o in self.forms.concept]),
             "numbers": _coded([_numbers(o) or None for o in forms.organization]),
             "class": np.array([_class_of(o) for o in forms.organization], np.int64),
         }
@@ -136,7 +134,7 @@ class PairFeatures:
         return np.stack([np.asarray(columns[name], np.float32) for name in NAMES], axis=1)
 
     def _ratios(self, left: Int64s, right: Int64s) -> dict[str, Float32s]:
-        org_l, org_r = _take(self._organization, left), _take(self._organization, right)
+        org_l, org_r = _take(self.forms.concept, left), _take(self.forms.concept, right)
         all_l, all_r = _take(self._context, left), _take(self._context, right)
         ratios: dict[str, Callable[..., float]] = {
             "organization_ratio": fuzz.ratio,
@@ -181,13 +179,16 @@ class PairFeatures:
 
     def _marks(self, left: Int64s, right: Int64s) -> dict[str, Float32s]:
         codes, forms = self._codes, self.forms
-        modifiers = self._modifiers
+        names, modifiers = self._tables[0], self._modifiers
         differ = np.asarray(abs(modifiers[left] - modifiers[right]).sum(axis=1), np.float32).ravel()
+        words = np.asarray(abs(names[left] - names[right]).sum(axis=1), np.float32).ravel()
         has = codes["organization"] >= 0
         numbers = codes["numbers"]
         return {
             "numbers": np.where(numbers[left] == numbers[right], np.where(numbers[left] >= 0, 1, 0), -1),
             "modifiers_differ": np.minimum(differ, 4),
+            "only_modifiers_differ": (differ > 0) & (differ == words),
+            "words_differ": np.minimum(words, 6),
             "acronym": self._acronyms(left, right),
             "same_organization": (codes["organization"][left] == codes["organization"][right]) & has[left],
             "same_class": _agreement(codes["class"], left, right),
