@@ -21,7 +21,6 @@ from typing import Any
 import numpy as np
 
 import pipeline
-from pipeline.calibration import calibrate
 from pipeline.evaluation import Gold
 from pipeline.records import Matches
 from pipeline.resolution import Resolution
@@ -72,7 +71,8 @@ def variants(result: Resolution) -> Iterator[tuple[str, Resolution]]:
     yield "similarity of blocking alone, average linkage at .6", cosine.rethreshold(0.6)
     uncalibrated = replace(result, matches=Matches(scored, 1 / (1 + np.exp(-scored.logit))))
     yield "no calibration", uncalibrated.rethreshold(result.settings.clustering.min_match_probability)
-    assert np.allclose(calibrate(scored).probability, result.matches.probability)
+    full = replace(result, settings=result.settings.with_values(clustering={"missing_pair_weight": 1.0}))
+    yield "missing pairs count in full", full.rethreshold(result.settings.clustering.min_match_probability)
 
 
 def peer(strings: list[str], threshold: float = 0.6) -> dict[str, str]:

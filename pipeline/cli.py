@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import json
+import logging
+import os
+import signal
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +23,18 @@ DEVICES = ("auto", "cpu", "cuda")
 
 
 class _Commands(click.Group):
-    """Commands that end in one clear line: 2 for a wrong request, 1 for a run that failed."""
+    """Commands that end in one clear line: 2 for a wrong request, 1 for a run that failed, 130 for Ctrl-C."""
 
     def invoke(self, context: click.Context) -> Any:
         from blocking.errors import BlockingError
 
+        _settle_surroundings()
         try:
-            return super().invoke(context)
+            with _ending_cleanly():
+                return super().invoke(context)
+        except click.UsageError as error:
+            path = error.ctx.command_path if error.ctx else "affil"
+            _stop(f"{error.format_message()} See '{path} --help'.", 2)
         except (UsageError, BlockingError) as error:
             _stop(str(error), 2)
         except AffilError as error:
@@ -31,18 +42,71 @@ class _Commands(click.Group):
         except MemoryError:
             _stop("out of memory; close other programs, or run on a part of the input", 1)
         except BrokenPipeError:
+            # Who read our output has gone; closing the stream keeps Python from complaining at exit.
             sys.stderr.close()
             sys.exit(1)
+        except OSError as error:
+            _stop(f"{error.strerror or error}: {error.filename or 'no file named'}; check space and permissions", 1)
+        except KeyboardInterrupt:
+            _stop("interrupted; nothing was written", 130)
+
+
+def _settle_surroundings() -> None:
+    """A terminal that cannot show a character gets its escape; model libraries keep to errors."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    # Read by these libraries when they are imported, which is later.
+    for name in ("HF_HUB_VERBOSITY", "TRANSFORMERS_VERBOSITY"):
+        os.environ.setdefault(name, "error")
+    if not sys.stderr.isatty():
+        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+
+
+@contextmanager
+def _ending_cleanly() -> Iterator[None]:
+    """`kill`, or a terminal that closes, removes what is half-written as Ctrl-C does."""
+    names = [n for n in ("SIGTERM", "SIGHUP") if hasattr(signal, n)]
+    if threading.current_thread() is not threading.main_thread():
+        names = []
+    before = {n: signal.signal(n, _terminate) for n in map(signal.Signals.__getitem__, names)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _terminate(number: int, _: object) -> None:
+    _stop("terminated; nothing was written", 128 + number)
 
 
 def _stop(message: str, code: int) -> None:
-    click.echo(f"affil: {' '.join(message.split())}", err=True)
+    line = "".join(c if c.isprintable() else "\ufffd" for c in " ".join(message.split()))
+    click.echo(f"affil: {line}", err=True)
     sys.exit(code)
 
 
+class _WarningLines(logging.Handler):
+    """Warnings of the library as lines on standard error, whatever standard error is at that time."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        click.echo(f"affil: {' '.join(self.format(record).split())}", err=True)
+
+
+def _settle_logs(is_quiet: bool) -> None:
+    """Warnings become lines, or nothing where only errors are wanted."""
+    if is_quiet:
+        os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
+    for name in ("pipeline", "blocking"):
+        logger = logging.getLogger(name)
+        logger.handlers = [logging.NullHandler() if is_quiet else _WarningLines(logging.WARNING)]
+        logger.propagate = False
+
+
 def _quiet_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    command = click.option("--json", "as_json", is_flag=True, help="Print JSON for scripts, no tables and no bars.")(command)
-    return click.option("--quiet", is_flag=True, help="Print nothing but errors.")(command)
+    as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON for scripts, no tables and no bars.")
+    return click.option("--quiet", is_flag=True, help="Print nothing but errors.")(as_json(command))
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -77,6 +141,7 @@ def resolve(inputs: tuple[str, ...], output: Path, quiet: bool, as_json: bool, o
     from pipeline.job import run_job
     from pipeline.reading import ReadingSettings
 
+    _settle_logs(quiet)
     settings = _settings(given)
     reading = ReadingSettings(given["column"], given["id_column"], given["count_column"], given["encoding"])
     with bars(not quiet and not as_json and sys.stderr.isatty()) as watch:
@@ -149,9 +214,9 @@ def explain(run: Path, left: str, right: str, quiet: bool, as_json: bool) -> Non
     """Tell why two strings (or mention ids) of a run are, or are not, one institution."""
     from pipeline import explanation
     from pipeline.console import print_explanation
-    from pipeline.report import read_run
+    from pipeline.run_folder import read_frames
 
-    tables = read_run(run)
+    tables = read_frames(run)
     found = explanation.explain(tables.mentions, tables.pairs, left, right)
     if as_json:
         click.echo(json.dumps(found.to_dict()))

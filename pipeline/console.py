@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 _SUMMARY = {
     "rows": "rows read",
-    "set_aside": "rows set aside",
+    "set_aside": "occurrences set aside",
     "distinct": "distinct strings",
     "mentions": "mentions",
     "pairs_proposed": "pairs proposed",

@@ -9,14 +9,16 @@ from typing import Any
 
 from pipeline.folding import fold_rows, resolved_path, write_resolved, write_sources
 from pipeline.reading import ReadingSettings, stage_rows
-from pipeline.resolution import resolve
+from pipeline.resolution import Models, resolve
 from pipeline.run_folder import (
+    check_is_run,
     check_output,
     entities_of_strings,
     fingerprint_of,
+    finish,
     read_manifest,
     staged_folder,
-    write_result,
+    write_tables,
 )
 from pipeline.settings import Settings
 from pipeline.stage_log import StageLog, Watcher
@@ -52,31 +54,56 @@ def run_job(
     """
     settings, reading, folder = settings or Settings(), reading or ReadingSettings(), Path(output)
     asked = {"settings": settings.to_dict(), "reading": vars(reading)}
-    # Standard input can be read only once: its fingerprint is that of the staged rows.
-    early = None if STDIN in inputs else fingerprint_of([Path(i) for i in inputs], asked)
+    models_on_disk = _model_files(settings)
+    # A stream can be read only once: its fingerprint is that of the staged rows.
+    is_stream = any(_is_stream(i) for i in inputs)
+    early = None if is_stream else fingerprint_of([*map(Path, inputs), *models_on_disk], asked)
     if early and check_output(folder, early, overwrite):
         return JobOutcome(folder, read_manifest(folder) or {}, was_finished=True)
-    if folder.exists():
-        check_output(folder, "", overwrite=True)
+    check_is_run(folder)
     log = StageLog(watch)
+    with log("load models"):
+        models = Models.load(settings)
     with staged_folder(folder) as work:
         with log("read") as tick:
             staged = stage_rows(inputs, work / ".rows.parquet", reading, tick)
-        fingerprint = early or fingerprint_of([staged.path], asked)
+        fingerprint = early or fingerprint_of([staged.path, *models_on_disk], asked)
         if not early and check_output(folder, fingerprint, overwrite):
             return JobOutcome(folder, read_manifest(folder) or {}, was_finished=True)
         with log("fold rows"):
             folded = fold_rows(staged)
-        result = resolve(folded, settings, stage_log=log)
+        result = resolve(folded, settings, models=models, stage_log=log)
         with log("write"):
             write_sources(staged, work / "sources.parquet")
             write_resolved(staged, entities_of_strings(result.frames), resolved_path(staged, work))
+            write_tables(work, result.frames)
             staged.path.unlink()
         manifest = result.manifest | {
             "fingerprint": fingerprint,
-            "inputs": [str(i) for i in inputs],
+            "inputs": [_printable(i) for i in inputs],
             "reading": vars(reading) | {"column": staged.column},
             "warnings": [*staged.warnings, *result.warnings],
         }
-        write_result(work, result.frames, manifest)
+        finish(work, result.frames, manifest)
     return JobOutcome(folder, read_manifest(folder) or {}, was_finished=False)
+
+
+def _is_stream(given: str) -> bool:
+    """Standard input, a pipe, `<(command)`: what is gone once it is read."""
+    path = Path(given)
+    return given == STDIN or path.is_fifo() or path.is_char_device()
+
+
+def _model_files(settings: Settings) -> list[Path]:
+    """Files of the models that settings name by path: a run with a model that was fitted again is another run."""
+    blocking, scoring = settings.blocking, settings.scoring
+    named = (blocking.encoder, scoring.reranker, scoring.model, settings.calibration.file)
+    found = []
+    for path in (Path(name).expanduser() for name in named if name):
+        found += sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path] * path.is_file()
+    return found
+
+
+def _printable(name: str) -> str:
+    """A file name as text; bytes that are no UTF-8 as escapes."""
+    return name.encode("utf-8", "backslashreplace").decode("utf-8")

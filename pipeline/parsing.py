@@ -38,12 +38,20 @@ STRENGTH = {
 }
 #: Classes that make a mention of their own beside the main one.
 INDEPENDENT = 4.0
-_TOKEN = re.compile(r"\w+(?:[.'’&]\w+)*[.']?|&", re.UNICODE)
+#: Not `\w`: that cuts Indic and Thai words at their vowel signs.
+_TOKEN = re.compile(r"[^\s,;:()\[\]{}\"“”„«»/\\|<>\-–—·•]+")
 _BREAK = re.compile(r"\s*[,;|>\n•·]+\s*|\s*[:：]\s+")
 #: What may part two organisations, and may also stand inside the name of one.
 _CONJUNCTION = re.compile(r"\s+(?:[-–—/]+|and|et|und|y|e|&|och|og|en|i)\s+|/")
-#: A footnote mark that stands where the next affiliation begins: `University of Pavia 3 Department of Surgery`.
-_INNER_MARK = re.compile(r"\s+\d{1,2}\s*(?=(?:Department|Dept|Division|Faculty|School|Institute|Laboratory)\b)")
+#: A footnote mark that stands where the next affiliation begins: `University of Pavia 3 Department of Surgery`; not
+#: the number of a university (`Université Lyon 1`).
+_INNER_MARK = re.compile(
+    r"(?<![Pp]aris)(?<![Ll]yon)(?<!LYON)(?<!PARIS)(?<!deaux)(?<!louse)(?<![Ll]ille)(?<!ennes)(?<!noble)(?<!ellier)(?<!bourg)"
+    r"(?<!ncy)(?<!seille)(?<!vence)(?<!Roma)(?<!No)(?<!no)(?<!\d)\s+\d{1,2}\s*(?=,|[A-Z][a-z]+ )"
+)
+#: Acronyms too short to name a university alone, but not before its place.
+_LEADING_ACRONYMS = frozenset("TU UC KU VU FU HU UT TH FH LMU ETH IIT NIT".split())
+_ACRONYMS = re.compile(r"\s*[A-Z]{2,8}(?:[-/–][A-Z]{2,8})+\s*")
 _FULL_STOP = re.compile(r"(\b[^\W\d_]{5,})\.\s+(?=[^\W\d_a-z])")
 _LEADING = re.compile(r"^(?:and|et|und|the|at|from|of|in|&)\s+(?=\w)", re.IGNORECASE)
 _ACRONYMS = re.compile(r"\s*[A-Z]{2,8}(?:[-/–][A-Z]{2,8})+\s*")
@@ -68,7 +76,8 @@ class ParsingSettings:
 class _Segment:
     text: str
     kind: str
-    position: int
+    #: Number of the part of the string that it stands in, half a step before it where a unit followed.
+    position: float
     acronyms: tuple[str, ...] = ()
     #: Whether a token of the name is specific: neither a head word nor a subject ("University Hospital" has none).
     is_specific: bool = True
@@ -108,7 +117,7 @@ def parse_text(text: str, settings: ParsingSettings | None = None) -> tuple[Ment
     settings = settings or ParsingSettings()
     parts, acronyms = _split(text)
     location = Gazetteer.load().locate(parts)
-    named = [(part, i) for i, part in enumerate(parts) if not location.used[i]]
+    named = [(part, i) for i, part in enumerate(parts) if not location.used[i] or _acronym_kind(part)]
     if not named:
         return ()
     segments = [s for part, i in named for s in _classify(part, i, acronyms.get(i, ()))]
@@ -131,7 +140,7 @@ def parse_text(text: str, settings: ParsingSettings | None = None) -> tuple[Ment
     return tuple(mentions)
 
 
-def _claim(segment: _Segment) -> tuple[float, int]:
+def _claim(segment: _Segment) -> tuple[float, float]:
     """How strongly a segment claims to be the main organisation; the earlier one wins a tie."""
     return STRENGTH[segment.kind] - (1.5 if not segment.is_specific else 0.0), -segment.position
 
@@ -232,13 +241,15 @@ def _join_company_suffix(parts: list[str]) -> list[str]:
     return joined
 
 
-def _classify(part: str, position: int, acronyms: tuple[str, ...]) -> list[_Segment]:
+def _classify(part: str, position: float, acronyms: tuple[str, ...]) -> list[_Segment]:
     """One segment to what it names: usually one thing, two for `Faculty of Medicine University of Porto`."""
     lexicon = Lexicon.load()
     text = _without_trailing_places(strip_postcodes(part) or part)
     if text.isupper() and _ACRONYM.fullmatch(text):
         known = lexicon.acronyms.get(text.replace(".", "").replace("-", ""))
         return [_Segment(text, known or "acronym", position, (text,))]
+    if kind := _acronym_kind(part):
+        return [_Segment(part, kind, position)]
     spans = [(m.start(), m.end(), k) for m in _TOKEN.finditer(text) for k in keys_of(m[0])]
     keys = [k for _, _, k in spans]
     heads = lexicon.heads(keys)
@@ -254,8 +265,18 @@ def _classify(part: str, position: int, acronyms: tuple[str, ...]) -> list[_Segm
         cut = _unit_behind(heads, keys)
         if cut is not None:
             name, unit = text[: spans[cut][0]].strip(" -,"), text[spans[cut][0] :]
-            return [_segment(name, keys[:cut], "university", position, acronyms), _Segment(unit, "unit", position)]
+            # A unit stands between the name and the place behind it, so the place is no campus of the name.
+            return [_segment(name, keys[:cut], "university", position - 0.5, acronyms), _Segment(unit, "unit", position)]
     return [_segment(text, keys, _kind(heads, keys, lexicon), position, acronyms)]
+
+
+def _acronym_kind(part: str) -> str | None:
+    """Class of a name that an acronym leads (`ETH Zurich`, `TU München`, `UC Berkeley`), else None."""
+    first, _, rest = part.partition(" ")
+    if not rest or not first.isupper() or any(h.kind != "unit" for h in Lexicon.load().heads(keys_of(rest))):
+        return None
+    kind = "university" if first in _LEADING_ACRONYMS else Lexicon.load().acronyms.get(first)
+    return kind if kind in ("university", "hospital") else None
 
 
 def _without_trailing_places(text: str) -> str:
@@ -269,13 +290,12 @@ def _without_trailing_places(text: str) -> str:
 def _has_own_word(keys: Sequence[str]) -> bool:
     """Whether a name has a word beside its head words and subjects: `Fundacion Chile` without `Chile` has none."""
     lexicon = Lexicon.load()
-    covered = {i for h in lexicon.heads(keys) for i in range(h.start, h.end)}
     return any(
-        i not in covered and k not in _JOINING and not lexicon.is_subject(k) and len(k) > 1 for i, k in enumerate(keys)
+        len(k) > 1 and k not in _JOINING and not lexicon.is_subject(k) and not lexicon.kind_of_word(k) for k in keys
     )
 
 
-def _segment(text: str, keys: Sequence[str], kind: str, position: int, acronyms: tuple[str, ...]) -> _Segment:
+def _segment(text: str, keys: Sequence[str], kind: str, position: float, acronyms: tuple[str, ...]) -> _Segment:
     return _Segment(text, kind, position, acronyms, _has_own_word(keys) or kind == "academy")
 
 
@@ -285,10 +305,10 @@ def _kind(heads: Sequence[Head], keys: Sequence[str], lexicon: Lexicon) -> str:
     for kind in ("hospital", "university", "academy"):
         if kind in kinds:
             return kind
-    if "company" in kinds and heads[-1].kind == "company" and heads[-1].end == len(keys):
-        return "company"
     if heads and (heads[0].kind == "unit" and heads[0].start <= 1):
         return "part" if _PART.fullmatch(keys[heads[0].start]) else "unit"
+    if "company" in kinds and heads[-1].kind == "company" and heads[-1].end == len(keys):
+        return "company"
     if heads and heads[-1].kind == "unit" and heads[-1].end == len(keys):
         is_part = any(_PART.fullmatch(k) for k in keys[heads[-1].start : heads[-1].end])
         return "part" if is_part else "unit"
@@ -356,8 +376,8 @@ def _join_campus(segments: list[_Segment], parts: Sequence[str], location: Locat
     systems = Lexicon.load().systems
     joined = []
     for s in segments:
-        after = s.position + 1
-        is_system = s.kind == "university" and tuple(k for t in s.text.split() for k in keys_of(t)) in systems
+        after = int(s.position) + 1
+        is_system = s.kind == "university" and s.position == int(s.position) and tuple(k for t in s.text.split() for k in keys_of(t)) in systems
         if is_system and after < len(parts) and location.used[after]:
             s = replace(s, text=f"{s.text}, {strip_postcodes(parts[after]) or parts[after]}")
         joined.append(s)

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -13,18 +14,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from blocking import Encoder, block
-from pipeline.calibration import calibrate
+from blocking import BlockingSettings, Encoder, block, load_encoder
+from blocking.neighbours import nearest_neighbours
+from pipeline.calibration import PlattScaling, calibrate
 from pipeline.cleaning import clean
-from pipeline.clustering import Clusters, Constraints, cluster
+from pipeline.clustering import Clusters, Constraints, cluster, set_siblings_apart
 from pipeline.consolidation import Consolidated, consolidate
 from pipeline.explanation import Explanation, explain, weakest_links
 from pipeline.folding import Folded, fold_values, sources_of
 from pipeline.normalization import normalize
 from pipeline.parsing import parse
 from pipeline.records import Forms, Matches, Mentions
-from pipeline.run_folder import RunFrames, check_output, fingerprint_of, staged_folder, write_result
-from pipeline.scoring import PairRescorer, fit_vocabulary, score
+from pipeline.run_folder import RunFrames, check_output, fingerprint_of, finish, staged_folder, write_tables
+from pipeline.scoring import NAMES, AdditiveModel, CrossEncoderScorer, PairRescorer, fit_vocabulary, score
 from pipeline.settings import Settings
 from pipeline.stage_log import StageLog
 from pipeline.tables import institutions_frame, mentions_frame, pairs_frame, set_aside_frame
@@ -48,7 +50,7 @@ def resolve(
     Args:
         affiliations: strings (a list, a pandas column) or folded ones; None and blank rows are set aside.
         settings: a section a stage; all defaults when left out.
-        constraints: must-links and cannot-links between mention numbers, beside those that the strings imply.
+        constraints: must-links and cannot-links between mention numbers; they always hold.
         models: an encoder or a rescorer to use instead of those that settings name.
         stage_log: times each stage and tells progress bars of it.
 
@@ -56,7 +58,7 @@ def resolve(
         AffilError: bad settings, a model that cannot be loaded, contradictory constraints.
     """
     settings = settings or Settings()
-    models = models or Models()
+    models = models or Models.load(settings)
     stage = stage_log or StageLog()
     with stage("fold"):
         is_folded = isinstance(affiliations, Folded)
@@ -75,9 +77,9 @@ def resolve(
         scored = score(forms, pairs, vocabulary, settings.scoring, rescorer=models.rescorer, on_progress=tick)
     with stage("calibrate"):
         matches = calibrate(scored, settings.calibration)
-    held = (constraints or Constraints.none()) + siblings(mentions)
+    held = constraints or Constraints.none()
     with stage("cluster") as tick:
-        clusters = _cluster(matches, len(mentions), settings, held, tick)
+        clusters = _cluster(matches, mentions, settings, held, tick)
     with stage("consolidate"):
         found = consolidate(mentions, forms, matches, clusters.label, settings.canonical)
     return Resolution(settings, folded, mentions, forms, matches, clusters, found, held, stage, sources)
@@ -90,27 +92,38 @@ class Models:
     encoder: Encoder | None = None
     rescorer: PairRescorer | None = None
 
+    @classmethod
+    def load(cls, settings: Settings) -> Models:
+        """The models that settings name, so that a wrong name is refused before any work is done.
 
-def siblings(mentions: Mentions) -> Constraints:
-    """Cannot-links between the mentions of one string: it names each organisation once."""
-    n_before = np.arange(len(mentions)) - np.searchsorted(mentions.affiliation, mentions.affiliation)
-    right = np.repeat(np.arange(len(mentions)), n_before)
-    step = np.arange(len(right)) - np.repeat(np.cumsum(n_before) - n_before, n_before)
-    none = np.empty(0, np.int64)
-    return Constraints(none, none, right - 1 - step, right)
+        Raises:
+            AffilError, BlockingError: a model that is missing, broken or of the wrong kind; a GPU that is not there.
+        """
+        blocking, scoring = settings.blocking, settings.scoring
+        PlattScaling.load(settings.calibration.file)
+        AdditiveModel.load(scoring.model, NAMES)
+        if blocking.device == "cuda":
+            asked = BlockingSettings(device="cuda", backend=blocking.backend)
+            nearest_neighbours(np.eye(2, dtype=np.float32), 1, asked)
+        encoder = load_encoder(
+            blocking.encoder,
+            truncate_dim=blocking.truncate_dim,
+            device=blocking.device,
+            batch_size=blocking.batch_size,
+            prompt=blocking.prompt,
+        )
+        if scoring.reranker is None:
+            return cls(encoder)
+        rescorer = CrossEncoderScorer(
+            scoring.reranker, scoring.device, scoring.batch_size, scoring.max_length, scoring.revision
+        )
+        return cls(encoder, rescorer)
 
 
-def _cluster(matches: Matches, n: int, settings: Settings, held: Constraints, tick: Any = None) -> Clusters:
+def _cluster(matches: Matches, mentions: Mentions, settings: Settings, held: Constraints, tick: Any = None) -> Clusters:
     pairs = matches.pairs
-    return cluster(
-        n,
-        pairs.left,
-        pairs.right,
-        matches.probability,
-        settings.clustering,
-        constraints=held,
-        on_progress=tick,
-    )
+    evidence = set_siblings_apart(pairs.left, pairs.right, matches.probability, mentions.affiliation)
+    return cluster(len(mentions), *evidence, settings.clustering, constraints=held, on_progress=tick)
 
 
 @dataclass(frozen=True)
@@ -167,7 +180,7 @@ class Resolution:
     def rethreshold(self, min_match_probability: float) -> Resolution:
         """The same scored pairs clustered at another threshold."""
         settings = self.settings.with_values(clustering={"min_match_probability": min_match_probability})
-        clusters = _cluster(self.matches, len(self.parsed), settings, self.constraints)
+        clusters = _cluster(self.matches, self.parsed, settings, self.constraints)
         found = consolidate(self.parsed, self.forms, self.matches, clusters.label, settings.canonical)
         return replace(self, settings=settings, clusters=clusters, consolidated=found)
 
@@ -215,11 +228,22 @@ class Resolution:
             AffilError: it cannot be written.
         """
         output = Path(folder)
-        strings = "\n".join(f"{i} {n}" for i, n in zip(self.folded.affiliations.affiliation_id, self.folded.affiliations.n_occurrences, strict=True))
-        fingerprint = fingerprint_of([], self.settings.to_dict() | {"strings": strings})
+        fingerprint = self._fingerprint()
         if not check_output(output, fingerprint, overwrite):
             with staged_folder(output) as work:
                 if self.sources is not None:
                     write_parquet(self.sources, work / "sources.parquet")
-                write_result(work, self.frames, self.manifest | {"fingerprint": fingerprint, "inputs": []})
+                write_tables(work, self.frames)
+                finish(work, self.frames, self.manifest | {"fingerprint": fingerprint, "inputs": []})
         return output
+
+    def _fingerprint(self) -> str:
+        """Names strings, rows, settings and result: models and constraints may have been given as objects."""
+        strings, digest = self.folded.affiliations, hashlib.sha256()
+        digest.update("\n".join(strings.affiliation_id).encode())
+        # Rounded: the last bits of a probability differ from machine to machine.
+        for column in (strings.n_occurrences, self.clusters.label, np.round(self.matches.probability, 6)):
+            digest.update(np.ascontiguousarray(column).tobytes())
+        rows = "" if self.sources is None else "\n".join(i or "" for i in self.sources["affiliation_id"].to_pylist())
+        digest.update(rows.encode())
+        return fingerprint_of([], self.settings.to_dict() | {"result": digest.hexdigest()})

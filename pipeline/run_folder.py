@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import platform
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -22,9 +23,19 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
+    from pipeline.evaluation import Evaluation
+    from pipeline.report import RunTables
+
 MANIFEST = "manifest.json"
 REPORT = "report.html"
 FORMAT = "affiliation-resolver run 1"
+TABLES = ("mentions", "institutions", "pairs", "set_aside")
+#: Tables that are there as CSV too, for people.
+_ALSO_CSV = ("mentions", "institutions")
+#: What a finished run always has, and what it may have besides.
+_FILES = frozenset([MANIFEST, REPORT, *(f"{t}.parquet" for t in TABLES), *(f"{t}.csv" for t in _ALSO_CSV)])
+_MORE_FILES = frozenset(["sources.parquet", "resolved.csv", "resolved.tsv", "resolved.parquet"])
+_PARTIAL = ".partial-"
 _LIBRARIES = ("numpy", "pandas", "pyarrow", "duckdb", "rapidfuzz", "scikit-learn", "scipy", "faiss-cpu", "faiss-gpu")
 _LIBRARIES += ("hdbscan", "torch", "transformers", "sentence-transformers")
 
@@ -45,20 +56,46 @@ def check_output(output: Path, fingerprint: str, overwrite: bool) -> bool:
     Raises:
         UsageError: it holds something else, or a run of other input or settings and `overwrite` is not given.
     """
-    if output.is_dir() and any(output.iterdir()):
-        manifest = read_manifest(output)
-        if manifest is None:
-            raise UsageError(f"{output} holds something that is no run; choose another --output")
-        if manifest.get("fingerprint") == fingerprint:
-            return True
-        if not overwrite:
-            raise UsageError(
-                f"{output} holds a run of other input or settings; add --overwrite to replace it,"
-                " or choose another --output"
-            )
-    elif output.exists() and not output.is_dir():
-        raise UsageError(f"{output} is a file, not a folder; choose another --output")
+    manifest = check_is_run(output)
+    if manifest is None:
+        return False
+    present, is_same = _names_in(output), manifest.get("fingerprint") == fingerprint
+    # A run that lost a file is made again.
+    if is_same and present >= _FILES:
+        return True
+    if not is_same and not overwrite:
+        raise UsageError(
+            f"{output} holds a run of other input or settings; add --overwrite to replace it,"
+            " or choose another --output"
+        )
+    strangers = sorted(present - _FILES - _MORE_FILES)
+    if strangers:
+        raise UsageError(
+            f"{output} holds files that are not of the run and would be deleted ({', '.join(strangers[:3])});"
+            " move them, or choose another --output"
+        )
     return False
+
+
+def check_is_run(output: Path) -> dict[str, Any] | None:
+    """The manifest of the run that the folder holds, None where there is no such folder or nothing in it.
+
+    Raises:
+        UsageError: it is a file, or holds something that is no run.
+    """
+    if output.exists() and not output.is_dir():
+        raise UsageError(f"{output} is a file, not a folder; choose another --output")
+    if not output.is_dir() or not _names_in(output):
+        return None
+    manifest = read_manifest(output)
+    if manifest is None:
+        raise UsageError(f"{output} holds something that is no run; choose another --output")
+    return manifest
+
+
+def _names_in(folder: Path) -> set[str]:
+    """What a person put there: not what systems leave behind (`.DS_Store`, `lost+found`), nor our own half."""
+    return {p.name for p in folder.iterdir() if not p.name.startswith(".") and p.name != "lost+found"}
 
 
 def read_manifest(folder: Path) -> dict[str, Any] | None:
@@ -77,20 +114,29 @@ def staged_folder(output: Path) -> Iterator[Path]:
     Raises:
         AffilError: the operating system refuses (no space, no permission, a read-only disk).
     """
-    output = output.absolute()
+    output = output.resolve()
+    new_parents = [p for p in output.parents if not p.exists()]
+    home = output if _is_fixed(output) else output.parent
+    work: Path | None = None
     try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        work = Path(tempfile.mkdtemp(prefix=f".{output.name[:60]}.partial-", dir=output.parent))
-    except OSError as error:
-        raise unwritable(error, output) from error
-    try:
+        home.mkdir(parents=True, exist_ok=True)
+        work = Path(tempfile.mkdtemp(prefix=f".{output.name[:60]}{_PARTIAL}", dir=home))
         yield work
         if (work / MANIFEST).exists():
-            _replace(work, output)
+            _move_in(work, output) if home == output else _replace(work, output)
     except OSError as error:
         raise unwritable(error, output) from error
     finally:
-        shutil.rmtree(work, ignore_errors=True)
+        if work is not None:
+            shutil.rmtree(work, ignore_errors=True)
+        for parent in new_parents:
+            with suppress(OSError):  # Not empty: the run is in it.
+                parent.rmdir()
+
+
+def _is_fixed(output: Path) -> bool:
+    """Whether the folder can be filled but not replaced: a mount point (of a container, say), or a closed parent."""
+    return output.is_dir() and (output.is_mount() or not os.access(output.parent, os.W_OK | os.X_OK))
 
 
 def _replace(work: Path, output: Path) -> None:
@@ -101,18 +147,31 @@ def _replace(work: Path, output: Path) -> None:
         return
     old = output.with_name(f"{work.name}.old")
     output.rename(old)
-    work.rename(output)
-    shutil.rmtree(old)
+    try:
+        work.rename(output)
+    except BaseException:
+        old.rename(output)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _move_in(work: Path, output: Path) -> None:
+    """Put the finished files in the place of the old ones: no manifest while they are not all there."""
+    (output / MANIFEST).unlink(missing_ok=True)
+    for name in sorted(_FILES | _MORE_FILES):
+        (output / name).unlink(missing_ok=True)
+    for path in sorted(work.iterdir(), key=lambda p: (p.name == MANIFEST, p.name)):
+        path.rename(output / path.name)
 
 
 def write_tables(folder: Path, frames: RunFrames) -> None:
     """The four tables as Parquet, mentions and institutions as CSV too."""
     import pyarrow as pa
 
-    for name in ("mentions", "institutions", "pairs", "set_aside"):
+    for name in TABLES:
         table = pa.Table.from_pandas(getattr(frames, name), schema=_schema(name), preserve_index=False)
         write_parquet(table, folder / f"{name}.parquet")
-        if name in ("mentions", "institutions"):
+        if name in _ALSO_CSV:
             write_csv(table, folder / f"{name}.csv")
 
 
@@ -161,15 +220,57 @@ def entities_of_strings(frames: RunFrames) -> pa.Table:
     )
 
 
-def write_result(folder: Path, frames: RunFrames, manifest: dict[str, Any]) -> None:
-    """Tables, report and, last, the manifest, whose presence says that the folder is complete."""
+def read_frames(folder: str | Path) -> RunFrames:
+    """The folder of a finished run in, its tables with all their columns out.
+
+    Raises:
+        UsageError: the folder is no finished run, or a table of it cannot be read.
+    """
+    import pandas as pd
+    import pyarrow as pa
+
+    root = Path(folder)
+    if read_manifest(root) is None:
+        raise UsageError(f"{root} is no finished run; give the output folder of `affil resolve`")
+    try:
+        return RunFrames(*(pd.read_parquet(root / f"{name}.parquet") for name in TABLES))
+    except (OSError, pa.ArrowException) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UsageError(f"{root}: a table is missing or broken ({reason}); run again") from error
+
+
+def finish(folder: Path, frames: RunFrames, manifest: dict[str, Any]) -> None:
+    """Report and, last, the manifest, whose presence says that the folder is complete."""
     from pipeline.report import RunTables, render_report
 
-    write_tables(folder, frames)
     full = _with_versions(manifest)
     tables = RunTables(frames.mentions, frames.institutions, frames.pairs, frames.set_aside, full)
     write_text(render_report(tables), folder / REPORT)
     write_json(full, folder / MANIFEST)
+
+
+def save_evaluation(run: str | Path, tables: RunTables, evaluation: Evaluation) -> None:
+    """Keep the figures of an evaluation in a finished run: under `evaluation` in its manifest, and in its report.
+
+    Raises:
+        AffilError: the folder cannot be written.
+    """
+    from pipeline.report import render_report
+
+    manifest = tables.manifest | {"evaluation": _figures(evaluation)}
+    write_text(render_report(replace(tables, manifest=manifest)), Path(run) / REPORT)
+    write_json(manifest, Path(run) / MANIFEST)
+
+
+def _figures(evaluation: Evaluation) -> dict[str, int | float]:
+    """One number a name, as the report shows them."""
+    found: dict[str, int | float] = {m.name: m.value for m in evaluation.measures}
+    found |= {"n_gold_strings": evaluation.n_strings, "n_missing": evaluation.n_missing}
+    if evaluation.calibration is not None:
+        found["expected_calibration_error"] = evaluation.calibration.expected_calibration_error
+    if evaluation.blocking is not None and evaluation.blocking.pair_completeness is not None:
+        found["pair_completeness"] = evaluation.blocking.pair_completeness
+    return found
 
 
 def _with_versions(values: dict[str, Any]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What every stage took: seconds, peak memory and counts, for the manifest and the summary."""
+"""What every stage took: seconds and peak memory, for the manifest and the summary."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Watcher = Callable[[str], Progress | None]
 
 @dataclass
 class StageLog:
-    """Collects one entry a stage: name, seconds, peak memory of the process so far, counts."""
+    """Collects one entry a stage: name, seconds, peak memory of the process so far."""
 
     watch: Watcher | None = None
     stages: list[dict[str, Any]] = field(default_factory=list)

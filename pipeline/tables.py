@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from blocking.pairs import RULES
 from pipeline.consolidation import Consolidated
@@ -14,18 +17,16 @@ if TYPE_CHECKING:
 
 def mentions_frame(mentions: Mentions, forms: Forms, found: Consolidated) -> pd.DataFrame:
     """Mentions and what became of them, one row each, in the order of their affiliation ids."""
-    import pandas as pd
-
     strings, number = mentions.affiliations, mentions.affiliation.tolist()
     items = mentions.mention
-    return pd.DataFrame(
+    return _frame(
         {
             "affiliation_id": [strings.affiliation_id[i] for i in number],
             "affiliation": [strings.affiliation[i] for i in number],
             "n_occurrences": strings.n_occurrences[mentions.affiliation],
             "mention_id": found.mention_id,
             "organization": [d or None for d in forms.display],
-            "has_organization": [bool(d) for d in forms.display],
+            "has_organization": np.array([bool(d) for d in forms.display], np.bool_),
             "units": ["; ".join(m.units) or None for m in items],
             "city": [m.city for m in items],
             "region": [m.region for m in items],
@@ -39,21 +40,21 @@ def mentions_frame(mentions: Mentions, forms: Forms, found: Consolidated) -> pd.
 
 def institutions_frame(found: Consolidated) -> pd.DataFrame:
     """Institution records, one row each, the most frequent first."""
-    import pandas as pd
-
-    names = (
-        *("entity_id", "preferred_name", "variant_names", "acronyms", "city", "region", "country_code"),
-        *("n_mentions", "n_occurrences", "confidence", "weakest_link", "has_organization"),
-    )
-    columns = {name: [getattr(r, name) for r in found.institutions] for name in names}
+    records = found.institutions
+    texts = ("entity_id", "preferred_name", "variant_names", "acronyms", "city", "region", "country_code")
+    columns: dict[str, Any] = {name: [getattr(r, name) for r in records] for name in texts}
     for name in ("variant_names", "acronyms"):
         columns[name] = [list(v) for v in columns[name]]
-    return pd.DataFrame(columns)
+    for name in ("n_mentions", "n_occurrences"):
+        columns[name] = np.array([getattr(r, name) for r in records], np.int64)
+    columns["confidence"] = np.array([r.confidence for r in records], np.float64)
+    columns["weakest_link"] = np.array([np.nan if r.weakest_link is None else r.weakest_link for r in records], np.float64)
+    columns["has_organization"] = np.array([r.has_organization for r in records], np.bool_)
+    return _frame(columns)
 
 
 def pairs_frame(matches: Matches, found: Consolidated) -> pd.DataFrame:
     """Scored pairs with both mention ids, the rules that proposed them, and every stage's output."""
-    import numpy as np
     import pandas as pd
 
     pairs = matches.pairs
@@ -74,14 +75,20 @@ def pairs_frame(matches: Matches, found: Consolidated) -> pd.DataFrame:
 
 def set_aside_frame(aside: SetAside, strings: Affiliations) -> pd.DataFrame:
     """What was set aside, one row a string or piece of one; `affiliation_id` is None for blank rows."""
-    import pandas as pd
-
-    return pd.DataFrame(
+    return _frame(
         {
             "string": aside.string,
             "reason": aside.reason,
-            "n_occurrences": aside.n_occurrences,
-            "is_whole": pd.array(aside.is_whole, dtype="bool"),
+            "n_occurrences": np.array(aside.n_occurrences, np.int64),
+            "is_whole": np.array(aside.is_whole, np.bool_),
             "affiliation_id": [strings.affiliation_id[i] if i >= 0 else None for i in aside.affiliation],
         }
     )
+
+
+def _frame(columns: Mapping[str, Any]) -> pd.DataFrame:
+    """Columns to a frame; a list without a value is text, which pandas cannot know."""
+    import pandas as pd
+
+    is_unknown = {n: isinstance(c, list) and not any(v is not None for v in c) for n, c in columns.items()}
+    return pd.DataFrame({n: pd.Series(c, dtype=object) if is_unknown[n] else c for n, c in columns.items()})

@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parent.parent
 #: so in `LAYERED`, from its own floor too).
 FLOORS = (
     ("errors",),
-    ("records", "text", "places"),
+    ("records", "text", "place_names", "place_words", "postcodes", "places"),
     ("lexicon", "concepts", "writing", "encodings", "inputs", "formats", "rows", "stage_log"),
     (
         *("reading", "folding", "cleaning", "parsing", "normalization", "scoring", "calibration", "clustering"),

@@ -2,6 +2,7 @@
 
 from pipeline.clustering.constraints import ConstraintConflictError, Constraints
 from pipeline.clustering.partition import CLUSTERERS, ClusteringSettings, Clusters, cluster
+from pipeline.clustering.siblings import set_siblings_apart
 
 __all__ = [
     "CLUSTERERS",
@@ -10,4 +11,5 @@ __all__ = [
     "ConstraintConflictError",
     "Constraints",
     "cluster",
+    "set_siblings_apart",
 ]

@@ -1,6 +1,8 @@
 """Features of candidate pairs: what speaks for two mentions being one organisation, and what against.
 
-All are symmetric in left and right and computed for many pairs at a time; no pair is a Python object.
+All are symmetric in left and right and computed for many pairs at a time; no pair is a Python object. The cosine
+of blocking is not among them: it added nothing on the tune fold (average precision .966 with it, .967 without),
+and so one model serves every encoder.
 """
 
 from __future__ import annotations
@@ -23,7 +25,6 @@ from pipeline.scoring.tokens import Float32s, Vocabulary, lacking, overlap
 
 #: In the order of the columns that `PairFeatures.of` gives.
 NAMES = (
-    "similarity",
     "organization_ratio",
     "organization_token_sort",
     "organization_token_set",
@@ -122,10 +123,9 @@ class PairFeatures:
         is_modifier = np.array([_is_modifier(t) for t in self.vocabulary.token], np.float32)
         return self._tables[0].multiply(is_modifier[None, :]).tocsr() if len(is_modifier) else self._tables[0]
 
-    def of(self, left: Int64s, right: Int64s, similarity: Float32s) -> Float32s:
+    def of(self, left: Int64s, right: Int64s) -> Float32s:
         """Features of pairs, float32, shape (n pairs, len(NAMES))."""
         columns = {
-            "similarity": similarity,
             **self._ratios(left, right),
             **self._overlaps(left, right),
             **self._places(left, right),
@@ -187,7 +187,7 @@ class PairFeatures:
         return {
             "numbers": np.where(numbers[left] == numbers[right], np.where(numbers[left] >= 0, 1, 0), -1),
             "modifiers_differ": np.minimum(differ, 4),
-            "only_modifiers_differ": (differ > 0) & (differ == words),
+            "only_modifiers_differ": self._siblings(left, right, (differ > 0) & (differ == words)),
             "words_differ": np.minimum(words, 6),
             "acronym": self._acronyms(left, right),
             "same_organization": (codes["organization"][left] == codes["organization"][right]) & has[left],
@@ -195,6 +195,12 @@ class PairFeatures:
             "n_with_organization": has[left].astype(np.float32) + has[right],
             "n_main": forms.is_main[left].astype(np.float32) + forms.is_main[right],
         }
+
+    def _siblings(self, left: Int64s, right: Int64s, is_like: npt.NDArray[np.bool_]) -> Float32s:
+        """1 where names differ by modifiers alone, 2 where both are universities: `of Florida`, `of South Florida`."""
+        kind = self._codes["class"]
+        university = CLASSES.index("university")
+        return is_like * (1.0 + ((kind[left] == university) & (kind[right] == university)))
 
     @cached_property
     def _acronym_table(self) -> tuple[npt.Any, npt.Any]:

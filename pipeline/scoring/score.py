@@ -115,7 +115,7 @@ def feature_logits(
     logit = np.empty(len(pairs), np.float64)
     for start in range(0, len(pairs), _CHUNK):
         part = slice(start, start + _CHUNK)
-        values = features.of(pairs.left[part], pairs.right[part], pairs.similarity[part])
+        values = features.of(pairs.left[part], pairs.right[part])
         logit[part] = model.logits(values[:, columns])
         if on_progress:
             on_progress(min(start + _CHUNK, len(pairs)), len(pairs))

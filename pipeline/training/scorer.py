@@ -117,7 +117,7 @@ def labelled_pairs(rows: Sequence[tuple[str, str]], prior: tuple[Counter[str], i
     left, right = pairs.left[known], pairs.right[known]
     both = zip(forms.context, forms.organization, strict=True)
     features = PairFeatures(forms, Vocabulary.fit([f"{c} {o}" for c, o in both], *prior))
-    return LabelledPairs(features.of(left, right, pairs.similarity[known]), label[left] == label[right])
+    return LabelledPairs(features.of(left, right), label[left] == label[right])
 
 
 def _labels(mentions: Mentions, forms: Forms, label_of: dict[str, str]) -> npt.NDArray[np.int64]:

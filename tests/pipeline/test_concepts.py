@@ -179,13 +179,32 @@ def test_joining_words_leave_acronyms_and_names_alone() -> None:
 
 
 def test_names_of_types_of_organisation_stay_apart() -> None:
-    apart = ["university", "hochschule", "polytechnic", "technical", "technology", "college", "school", "institute"]
+    apart = [
+        "university",
+        "hochschule",
+        "polytechnic",
+        "technical",
+        "technology",
+        "college",
+        "school",
+        "institute",
+    ]
     assert [TABLE[word] for word in apart] == apart
 
 
 def test_many_scripts_are_covered() -> None:
     scripts = {unicodedata.name(word[0]).split()[0] for word in TABLE}
-    assert {"LATIN", "CYRILLIC", "GREEK", "ARABIC", "HEBREW", "DEVANAGARI", "BENGALI", "THAI", "CJK"} <= scripts
+    assert {
+        "LATIN",
+        "CYRILLIC",
+        "GREEK",
+        "ARABIC",
+        "HEBREW",
+        "DEVANAGARI",
+        "BENGALI",
+        "THAI",
+        "CJK",
+    } <= scripts
 
 
 @pytest.mark.parametrize(("left", "right"), EQUAL)

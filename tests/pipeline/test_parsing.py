@@ -14,7 +14,7 @@ MAIN_ORGANIZATION = [
     ("Indiana University School of Medicine, Indianapolis, IN, USA", "Indiana University"),
     ("Department of Medicine Royal Marsden Hospital London UK", "Royal Marsden Hospital"),
     ("Northwestern University Feinberg School of Medicine, Chicago", "Northwestern University"),
-    ("Renji Hospital, Shanghai Jiaotong University School of Medicine, Shanghai, China", "Renji Hospital"),
+    ("Renji Hospital, Shanghai Jiaotong University School of Medicine, Shanghai, China", "Shanghai Jiaotong University"),
     ("DMPK, Cytokinetics, Inc., South San Francisco, CA, USA", "Cytokinetics, Inc"),
     ("Dipartimento di Fisica, Università degli Studi di Pavia, Italy", "Università degli Studi di Pavia"),
     ("Institut für Physik, Humboldt-Universität zu Berlin, Germany", "Humboldt-Universität zu Berlin"),

@@ -1,0 +1,42 @@
+"""Items that came from one source each name something else: evidence against joining them."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+Int64s = npt.NDArray[np.int64]
+Float64s = npt.NDArray[np.float64]
+
+
+def set_siblings_apart(
+    left: Int64s, right: Int64s, probability: Float64s, group: Int64s
+) -> tuple[Int64s, Int64s, Float64s]:
+    """Pairs of items, and for each item its group, to the pairs in which items of one group have probability 0.
+
+    Evidence and not a cannot-link: one wrong merge would otherwise keep two large clusters apart for good
+    (measured on the train and tune folds: B³ F1 .931 with cannot-links, .938 so).
+
+    Args:
+        left, right: pairs, left < right, each once, shape (n pairs,).
+        probability: match probability of each pair.
+        group: group of each item, non-decreasing, shape (n items,).
+    """
+    mate_left, mate_right = _mates(group)
+    n = len(group)
+    key, mates = left * n + right, mate_left * n + mate_right
+    is_new = ~np.isin(mates, key)
+    apart = np.where(np.isin(key, mates), 0.0, probability)
+    return (
+        np.concatenate([left, mate_left[is_new]]),
+        np.concatenate([right, mate_right[is_new]]),
+        np.concatenate([apart, np.zeros(int(is_new.sum()))]),
+    )
+
+
+def _mates(group: Int64s) -> tuple[Int64s, Int64s]:
+    """All pairs of items of one group, left < right."""
+    n_before = np.arange(len(group)) - np.searchsorted(group, group)
+    right = np.repeat(np.arange(len(group)), n_before)
+    back = np.arange(len(right)) - np.repeat(np.cumsum(n_before) - n_before, n_before)
+    return right - 1 - back, right
