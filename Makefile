@@ -38,8 +38,10 @@ format: $(VENV)/.installed-test ## Put the code into shape.
 	$(BIN)/ruff check --fix .
 
 benchmark: $(VENV)/.installed-test ## The figures of the README; needs the labelled data (AFFIL_DATA).
-	$(BIN)/python benchmarks/quality.py --data $(DATA)
-	$(BIN)/python benchmarks/speed.py --data $(DATA)
+	$(BIN)/python benchmarks/quality.py --data $(DATA) --save benchmarks/results/quality.json
+	$(BIN)/python benchmarks/speed.py --data $(DATA) --save benchmarks/results/speed.json
+	$(BIN)/python benchmarks/threshold.py --data $(DATA)
+	$(BIN)/python benchmarks/table.py --write
 
 models: $(VENV)/.installed-test ## Fit the shipped models again.
 	$(BIN)/affil train scorer --labels $(DATA)/labelled/shared_clusters.tsv --output pipeline/models/pair_scorer

@@ -64,7 +64,10 @@ def variants(result: Resolution) -> Iterator[tuple[str, Resolution]]:
     """The run with one stage put in another's place, from the same candidate pairs."""
     for name in ("components", "hdbscan"):
         changed = replace(result, settings=result.settings.with_values(clustering={"clusterer": name}))
-        yield f"{name} instead of average linkage", changed.rethreshold(changed.settings.clustering.min_match_probability)
+        yield (
+            f"{name} instead of average linkage",
+            changed.rethreshold(changed.settings.clustering.min_match_probability),
+        )
     scored = result.matches.pairs
     # The cosine alone, as a probability: its best cut is not known, so the usual .6 of TF-IDF is taken.
     cosine = replace(result, matches=Matches(scored, np.clip(scored.similarity, 0, 1).astype(np.float64)))
@@ -81,7 +84,9 @@ def peer(strings: list[str], threshold: float = 0.6) -> dict[str, str]:
     from scipy.spatial.distance import squareform
     from sklearn.feature_extraction.text import TfidfVectorizer
 
-    vectors = TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 4), sublinear_tf=True).fit_transform(strings)
+    vectors = TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 4), sublinear_tf=True).fit_transform(
+        strings
+    )
     distance = np.clip(1 - (vectors @ vectors.T).toarray(), 0, None)
     np.fill_diagonal(distance, 0)
     label = fcluster(linkage(squareform(distance, checks=False), "average"), threshold, "distance")
@@ -100,7 +105,9 @@ def peer_measured(gold: Gold) -> dict[str, Any]:
 
 def main() -> None:
     """Run every set and print the tables."""
-    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     options.add_argument("--data", type=Path, required=True)
     options.add_argument("--save", type=Path)
     options.add_argument("--only", action="append", choices=("leipzig", "test", "test-in-all", "tune"))
@@ -130,13 +137,17 @@ def main() -> None:
 
 def print_set(name: str, found: dict[str, Any], seconds: float) -> None:
     """One set as a table."""
-    print(f"\n{name}: {found['n_strings']:,} gold strings, {found['n_resolved']:,} resolved in {seconds:.1f} s")
+    print(
+        f"\n{name}: {found['n_strings']:,} gold strings, {found['n_resolved']:,} resolved in {seconds:.1f} s"
+    )
     print(f"{'':52} pair P   pair R  pair F1     B3 P     B3 R    B3 F1  completeness")
     for label, row in found["rows"].items():
         figures = "  ".join(f"{row[m]:7.4f}" for m in MEASURES)
         print(f"{label:52}{figures}  {row.get('pair_completeness', '')}")
     first = next(iter(found["rows"].values()))
-    sizes = ", ".join(f"{k}: {v['value']:.3f} ({v['n_strings']})" for k, v in first["b3_recall_by_gold_size"].items())
+    sizes = ", ".join(
+        f"{k}: {v['value']:.3f} ({v['n_strings']})" for k, v in first["b3_recall_by_gold_size"].items()
+    )
     print(f"B3 recall by gold size: {sizes}")
     print(
         f"pairs: average precision {first['average_precision']}, calibration error {first['calibration_error']},"

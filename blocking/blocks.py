@@ -11,7 +11,16 @@ import numpy.typing as npt
 
 from blocking.encoders import CorpusEncoder, Encoder, load_encoder
 from blocking.errors import BlockingError
-from blocking.keys import KeyPairs, key_codes, pairs_of_codes, ranges, sorted_pairs
+from blocking.keys import (
+    KeyEntries,
+    KeyPairs,
+    Keys,
+    key_codes,
+    key_entries,
+    pairs_of_entries,
+    ranges,
+    sorted_pairs,
+)
 from blocking.neighbours import nearest_neighbours
 from blocking.pairs import RULES, CandidatePairs, Float32s, Int64s
 from blocking.settings import BlockingSettings, Progress
@@ -55,7 +64,7 @@ class _View:
 
 def block(
     texts: Sequence[str] | Mapping[str, Sequence[str]],
-    keys: Mapping[str, Sequence[str | None]] | None = None,
+    keys: Mapping[str, Sequence[Keys]] | None = None,
     settings: BlockingSettings | None = None,
     *,
     encoder: Encoder | None = None,
@@ -67,7 +76,7 @@ def block(
         texts: one text for each item; or several views of the items, each under the rule of `RULES` that
             its neighbours go by (such as "neighbours", "organization_neighbours"). A blank text has no
             neighbours. The first view is the one that `similarity` is measured in and "same_form" looks at.
-        keys: key rules of `RULES`, each with one key for each item; None and "" are no key.
+        keys: key rules of `RULES`, each with one key, a tuple of keys, or none for each item.
         settings: what to choose; the defaults need no model.
         encoder: used instead of the one that the settings name; fitted here if it learns from the corpus
             and has not yet.
@@ -84,7 +93,7 @@ def block(
 
 def block_in_detail(
     texts: Sequence[str] | Mapping[str, Sequence[str]],
-    keys: Mapping[str, Sequence[str | None]] | None = None,
+    keys: Mapping[str, Sequence[Keys]] | None = None,
     settings: BlockingSettings | None = None,
     *,
     encoder: Encoder | None = None,
@@ -96,11 +105,12 @@ def block_in_detail(
     keys = keys or {}
     n_items = _check(columns, keys)
     views = {rule: _view(column) for rule, column in columns.items()}
-    codes = {rule: key_codes(column) for rule, column in keys.items()}
+    entries = {rule: key_entries(column) for rule, column in keys.items()}
     first = next(iter(views.values()))
     encoder = _prepared(encoder, first.texts, settings)
     # Rings and expansions run through the items in an order that their contents set, not the caller.
-    order = np.lexsort([*codes.values(), *(view.number for view in views.values())])
+    codes = [own.first_codes(n_items) for own in entries.values()]
+    order = np.lexsort([*codes, *(view.number for view in views.values())])
     progress = _Steps(on_progress, 2 * sum(len(view.texts) for view in views.values()))
 
     proposed: list[tuple[str, Int64s, Int64s]] = []
@@ -112,8 +122,10 @@ def block_in_detail(
         left, right = _linked_texts(found, settings, progress.next(len(view.texts)))
         proposed.append((rule, *_items_of(left, right, view.number, order, settings.n_neighbours)))
     oversized: dict[str, int] = {}
-    for rule, numbers in [(SAME_FORM, first.number), *codes.items()]:
-        by_key = pairs_of_codes(numbers, settings.max_block, order)
+    is_visible = np.flatnonzero(first.number >= 0)
+    same_text = KeyEntries(is_visible, first.number[is_visible])
+    for rule, own in [(SAME_FORM, same_text), *entries.items()]:
+        by_key = pairs_of_entries(own, n_items, settings.max_block, order)
         _report(rule, by_key, settings.max_block)
         oversized[rule] = oversized.get(rule, 0) + by_key.n_oversized_blocks
         proposed.append((rule, by_key.left, by_key.right))
@@ -124,7 +136,7 @@ def block_in_detail(
     return BlockingResult(pairs, encoder, first.number, vectors, counts, oversized)
 
 
-def _check(texts: Mapping[str, Sequence[str]], keys: Mapping[str, Sequence[str | None]]) -> int:
+def _check(texts: Mapping[str, Sequence[str]], keys: Mapping[str, Sequence[Keys]]) -> int:
     """The number of items, once every column has that length and every rule its name."""
     if not texts:
         raise BlockingError("block needs at least one view of the items' texts, got none")

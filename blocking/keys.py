@@ -28,36 +28,65 @@ class KeyPairs:
     largest_block: int
 
 
-def key_pairs(keys: Sequence[str | None], max_block: int, order: Int64s | None = None) -> KeyPairs:
-    """One key for each item in, pairs of items that share one out; None and "" are no key.
+#: The keys of one item: one, several, or none (None, "", an empty tuple).
+Keys = str | tuple[str, ...] | None
+
+
+def key_pairs(keys: Sequence[Keys], max_block: int, order: Int64s | None = None) -> KeyPairs:
+    """The keys of each item in, pairs of items that share one out.
 
     In a block of more than `max_block` items each meets the next `max_block // 2` in a ring, so every item
-    has at most `max_block` partners and the block stays in one piece.
+    has at most `max_block` partners in it and the block stays in one piece.
 
     Args:
-        keys: one key for each item.
+        keys: for each item one key, a tuple of keys, or none.
         max_block: the largest block whose items all meet; at least 2.
         order: the items in the order in which rings run through them; by default as they come.
     """
-    return pairs_of_codes(key_codes(keys), max_block, order)
+    return pairs_of_entries(key_entries(keys), len(keys), max_block, order)
+
+
+@dataclass(frozen=True)
+class KeyEntries:
+    """Keys of items as numbers: `item[i]` has the key `code[i]`; codes order as the keys do."""
+
+    item: Int64s
+    code: Int64s
+
+    def first_codes(self, n_items: int) -> Int64s:
+        """For each item the number of its first key, -1 where it has none, shape (n_items,)."""
+        codes = np.full(n_items, -1, np.int64)
+        codes[self.item[::-1]] = self.code[::-1]
+        return codes
+
+
+def key_entries(keys: Sequence[Keys]) -> KeyEntries:
+    """The keys of each item in, one entry for each item and key out."""
+    lists = [[key] if isinstance(key, str) else key or () for key in keys]
+    flat = [key for own in lists for key in own]
+    number = {key: n for n, key in enumerate(sorted(set(flat) - {""}))}
+    item = np.repeat(np.arange(len(lists), dtype=np.int64), [len(own) for own in lists])
+    code = np.fromiter((number.get(key, -1) for key in flat), np.int64, len(flat))
+    return KeyEntries(item[code >= 0], code[code >= 0])
 
 
 def key_codes(keys: Sequence[str | None]) -> Int64s:
-    """Keys in; int64 numbers out that order as the keys do, -1 for None and ""."""
-    numbers: dict[str | None, int] = {key: n for n, key in enumerate(sorted({k for k in keys if k}))}
-    return np.fromiter((numbers.get(key, -1) for key in keys), np.int64, len(keys))
+    """One key or none for each item in; int64 numbers out that order as the keys do, -1 for None and ""."""
+    return key_entries(keys).first_codes(len(keys))
 
 
-def pairs_of_codes(codes: Int64s, max_block: int, order: Int64s | None = None) -> KeyPairs:
-    """As `key_pairs`, for keys that are numbers already, -1 for none."""
+def pairs_of_entries(
+    entries: KeyEntries, n_items: int, max_block: int, order: Int64s | None = None
+) -> KeyPairs:
+    """As `key_pairs`, for keys that are numbers already."""
     at_least("max_block", max_block, 2)
-    items = np.arange(len(codes), dtype=np.int64) if order is None else order
-    items = items[codes[items] >= 0]
-    if not len(items):
+    if not len(entries.item):
         none = np.empty(0, np.int64)
         return KeyPairs(none, none, 0, 0)
-    members = items[np.argsort(codes[items], kind="stable")]
-    starts = np.flatnonzero(np.diff(codes[members], prepend=-1))
+    rank = np.arange(n_items) if order is None else np.argsort(order)
+    by_block = np.lexsort([rank[entries.item], entries.code])
+    members, codes = entries.item[by_block], entries.code[by_block]
+    starts = np.flatnonzero(np.diff(codes, prepend=-1))
     sizes = np.diff(np.append(starts, len(members)))
 
     start, size = np.repeat(starts, sizes), np.repeat(sizes, sizes)
@@ -67,7 +96,7 @@ def pairs_of_codes(codes: Int64s, max_block: int, order: Int64s | None = None) -
     step = ranges(n_partners)
     first = np.repeat(np.arange(len(members)), n_partners)
     other = start[first] + (place[first] + 1 + step) % size[first]
-    left, right = sorted_pairs(members[first], members[other], len(codes))
+    left, right = sorted_pairs(members[first], members[other], n_items)
     return KeyPairs(left, right, int((sizes > max_block).sum()), int(sizes.max()))
 
 

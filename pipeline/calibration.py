@@ -35,7 +35,9 @@ class CalibrationSettings:
 
     def __post_init__(self) -> None:
         if not 0 <= self.reranker_weight <= 1:
-            raise UsageError(f"calibration.reranker_weight must lie between 0 and 1, got {self.reranker_weight}")
+            raise UsageError(
+                f"calibration.reranker_weight must lie between 0 and 1, got {self.reranker_weight}"
+            )
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,9 @@ def _read(path: Path) -> PlattScaling:
         data = json.loads(path.read_text(encoding="utf-8"))
         return PlattScaling(float(data["slope"]), float(data["intercept"]))
     except (ValueError, KeyError, TypeError) as error:
-        raise UsageError(f"{path} is no calibration: it needs numbers `slope` and `intercept` ({error})") from error
+        raise UsageError(
+            f"{path} is no calibration: it needs numbers `slope` and `intercept` ({error})"
+        ) from error
 
 
 def calibrate(scored: ScoredPairs, settings: CalibrationSettings | None = None) -> Matches:

@@ -46,7 +46,10 @@ class _Commands(click.Group):
             sys.stderr.close()
             sys.exit(1)
         except OSError as error:
-            _stop(f"{error.strerror or error}: {error.filename or 'no file named'}; check space and permissions", 1)
+            _stop(
+                f"{error.strerror or error}: {error.filename or 'no file named'}; check space and permissions",
+                1,
+            )
         except KeyboardInterrupt:
             _stop("interrupted; nothing was written", 130)
 
@@ -105,11 +108,15 @@ def _settle_logs(is_quiet: bool) -> None:
 
 
 def _quiet_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON for scripts, no tables and no bars.")
+    as_json = click.option(
+        "--json", "as_json", is_flag=True, help="Print JSON for scripts, no tables and no bars."
+    )
     return click.option("--quiet", is_flag=True, help="Print nothing but errors.")(as_json(command))
 
 
-@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(
+    cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+)
 @click.version_option(package_name="affiliation-resolver", prog_name="affil")
 def main() -> None:
     """Raw affiliation strings in, canonical institution records out."""
@@ -117,20 +124,28 @@ def main() -> None:
 
 @main.command()
 @click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
-@click.option("--output", required=True, type=click.Path(path_type=Path), help="Folder for the tables and the report.")
+@click.option(
+    "--output", required=True, type=click.Path(path_type=Path), help="Folder for the tables and the report."
+)
 @click.option("--column", help="Column of the affiliation strings (guessed when obvious).")
 @click.option("--id-column", help="Column of your own ids (else the row number).")
 @click.option("--count-column", help="Column that says how often a string occurs (else 1).")
 @click.option("--encoding", help="Encoding of text files (else detected).")
-@click.option("--settings", "settings_file", type=click.Path(path_type=Path), help="TOML file, a table a stage.")
+@click.option(
+    "--settings", "settings_file", type=click.Path(path_type=Path), help="TOML file, a table a stage."
+)
 @click.option("--encoder", help="Built-in name, folder or hub id of an encoder.")
 @click.option("--truncate-dim", type=int, help="Use only the first N dimensions of the encoder.")
 @click.option("--reranker", help="Folder or hub id of a cross-encoder for the doubtful pairs.")
-@click.option("--clusterer", type=click.Choice(CLUSTERERS), help="How pairs become clusters.  [default: average]")
+@click.option(
+    "--clusterer", type=click.Choice(CLUSTERERS), help="How pairs become clusters.  [default: average]"
+)
 @click.option("--device", type=click.Choice(DEVICES), help="Where models run.  [default: auto]")
 @click.option("--overwrite", is_flag=True, help="Replace a run of other input or settings.")
 @_quiet_options
-def resolve(inputs: tuple[str, ...], output: Path, quiet: bool, as_json: bool, overwrite: bool, **given: Any) -> None:
+def resolve(
+    inputs: tuple[str, ...], output: Path, quiet: bool, as_json: bool, overwrite: bool, **given: Any
+) -> None:
     """Resolve affiliation strings into institutions.
 
     INPUT is CSV, TSV, JSONL, Parquet, XLSX or plain text (one string a line), gzipped or not, or - for
@@ -147,10 +162,16 @@ def resolve(inputs: tuple[str, ...], output: Path, quiet: bool, as_json: bool, o
     with bars(not quiet and not as_json and sys.stderr.isatty()) as watch:
         outcome = run_job(inputs, output, settings, reading, overwrite=overwrite, watch=watch)
     if as_json:
-        click.echo(json.dumps({"folder": str(outcome.folder), "was_finished": outcome.was_finished} | outcome.manifest))
+        click.echo(
+            json.dumps(
+                {"folder": str(outcome.folder), "was_finished": outcome.was_finished} | outcome.manifest
+            )
+        )
     elif not quiet:
         if outcome.was_finished:
-            click.echo(f"{outcome.folder} already holds this run (same input, same settings); nothing was done")
+            click.echo(
+                f"{outcome.folder} already holds this run (same input, same settings); nothing was done"
+            )
         print_summary(outcome.manifest, outcome.folder)
 
 
@@ -172,7 +193,9 @@ def _settings(given: dict[str, Any]) -> Any:
 
 @main.command()
 @click.argument("run", type=click.Path(path_type=Path))
-@click.option("--gold", required=True, type=click.Path(path_type=Path), help="CSV, TSV, JSONL or Parquet with labels.")
+@click.option(
+    "--gold", required=True, type=click.Path(path_type=Path), help="CSV, TSV, JSONL or Parquet with labels."
+)
 @click.option("--affiliation-column", default="affiliation", show_default=True)
 @click.option("--cluster-column", default="cluster", show_default=True, help="A label, or a list of labels.")
 @click.option("--separator", help="What separates several labels in one cell.")
@@ -259,7 +282,9 @@ def train() -> None:
 @click.option("--labels", "labels_file", required=True, type=click.Path(path_type=Path))
 @click.option("--affiliation-column", default="affiliation", show_default=True)
 @click.option("--cluster-column", default="cluster", show_default=True)
-@click.option("--fold-column", default="fold", show_default=True, help="Column with the values train, tune, test.")
+@click.option(
+    "--fold-column", default="fold", show_default=True, help="Column with the values train, tune, test."
+)
 @click.option("--output", required=True, type=click.Path(path_type=Path), help="Folder for the model files.")
 @click.option("--seed", default=0, show_default=True)
 def train_scorer(output: Path, **given: Any) -> None:

@@ -32,7 +32,11 @@ def _concept(token: str) -> tuple[str, ...]:
         return tuple(known.split())
     if _UNSPACED.search(token):
         return _pairs_of_characters(token)
-    cities = {place.name for place in Gazetteer.load().lookup(token) if place.kind == "city" and not place.needs_support}
+    cities = {
+        place.name
+        for place in Gazetteer.load().lookup(token)
+        if place.kind == "city" and not place.needs_support
+    }
     if len(cities) == 1 and " " not in (name := strip_accents(cities.pop().casefold())):
         return (name,)
     return (token,)

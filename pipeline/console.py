@@ -120,7 +120,9 @@ def reliability_table(calibration: Any) -> Any:
     for row in calibration.bins:
         if row.n_pairs:
             figure = "░" * round(20 * row.mean_probability) + "\n" + "█" * round(20 * row.observed_share)
-            table.add_row(f"{row.mean_probability:.3f}", f"{row.observed_share:.3f}", f"{row.n_pairs:,}", figure)
+            table.add_row(
+                f"{row.mean_probability:.3f}", f"{row.observed_share:.3f}", f"{row.n_pairs:,}", figure
+            )
     return table
 
 
@@ -164,7 +166,9 @@ def _print_link(console: Any, link: Link, is_weakest: bool) -> None:
     console.print(f"    {_plain(link.left)}")
     console.print(f"    {_plain(link.right)}")
     console.print(f"    [green]both:[/] {_plain(' '.join(link.shared)) or '–'}")
-    console.print(f"    [red]only one:[/] {_plain(' '.join(link.only_left)) or '–'} / {_plain(' '.join(link.only_right)) or '–'}")
+    console.print(
+        f"    [red]only one:[/] {_plain(' '.join(link.only_left)) or '–'} / {_plain(' '.join(link.only_right)) or '–'}"
+    )
     console.print(f"    place: {_plain(link.place)}")
 
 

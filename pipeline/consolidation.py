@@ -77,7 +77,11 @@ def mention_ids(mentions: Mentions) -> list[str]:
 
 
 def consolidate(
-    mentions: Mentions, forms: Forms, matches: Matches, label: Int64s, settings: CanonicalSettings | None = None
+    mentions: Mentions,
+    forms: Forms,
+    matches: Matches,
+    label: Int64s,
+    settings: CanonicalSettings | None = None,
 ) -> Consolidated:
     """Mentions with a cluster label each, shape (n,), become institution records."""
     settings = settings or CanonicalSettings()
@@ -129,7 +133,9 @@ def _record(
     weight = {i: int(counts[mentions.affiliation[i]]) for i in members}
     names = Counter[str]()
     for i in members:
-        names[forms.display[i] or ", ".join(mentions.mention[i].units) or mentions.mention[i].context] += weight[i]
+        names[forms.display[i] or ", ".join(mentions.mention[i].units) or mentions.mention[i].context] += (
+            weight[i]
+        )
     preferred = preferred_name(names, {forms.display[i]: forms.organization[i] for i in members})
     variants = tuple(n for n, _ in sorted(names.items(), key=lambda x: (-x[1], x[0])) if n != preferred)
     acronyms = _ranked((a, weight[i]) for i in members for a in forms.acronyms[i])
@@ -147,7 +153,8 @@ def _record(
         region=region,
         country_code=country,
         n_mentions=len(members),
-        n_occurrences=sum(weight[i] for i in members if mentions.mention[i].role == MAIN) or sum(weight.values()),
+        n_occurrences=sum(weight[i] for i in members if mentions.mention[i].role == MAIN)
+        or sum(weight.values()),
         confidence=float(mean[index].mean()),
         weakest_link=float(best[index].min()) if len(members) > 1 else None,
         has_organization=any(forms.organization[i] for i in members),

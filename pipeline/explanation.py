@@ -75,7 +75,8 @@ def explain(mentions: pd.DataFrame, pairs: pd.DataFrame, left: str, right: str) 
     ids = mentions["mention_id"].to_numpy()[members]
     near = pairs[pairs["left_mention_id"].isin(ids) & pairs["right_mention_id"].isin(ids)]
     ends = np.stack(
-        [near["left_mention_id"].map(number).to_numpy(), near["right_mention_id"].map(number).to_numpy()], axis=1
+        [near["left_mention_id"].map(number).to_numpy(), near["right_mention_id"].map(number).to_numpy()],
+        axis=1,
     ).astype(np.int64)
     is_direct = np.flatnonzero((ends == sorted((a, b))).all(axis=1))
     direct = _link(mentions, near.iloc[int(is_direct[0])], number) if len(is_direct) else None
@@ -120,7 +121,9 @@ def spanning_forest(
     return np.sort(np.asarray(order[tree.row, tree.col]).ravel().astype(np.int64) - 1)
 
 
-def _widest_path(ends: npt.NDArray[np.int64], probability: npt.NDArray[np.float64], a: int, b: int) -> list[int]:
+def _widest_path(
+    ends: npt.NDArray[np.int64], probability: npt.NDArray[np.float64], a: int, b: int
+) -> list[int]:
     """Numbers of the pairs on the path from a to b in the maximum spanning forest, in order."""
     if a == b or not len(ends):
         return []

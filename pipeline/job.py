@@ -100,7 +100,9 @@ def _model_files(settings: Settings) -> list[Path]:
     named = (blocking.encoder, scoring.reranker, scoring.model, settings.calibration.file)
     found = []
     for path in (Path(name).expanduser() for name in named if name):
-        found += sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path] * path.is_file()
+        found += (
+            sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path] * path.is_file()
+        )
     return found
 
 

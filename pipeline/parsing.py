@@ -35,7 +35,10 @@ STRENGTH = {
     "part": 0.0,
     "unit": 0.0,
     "topic": 0.0,
+    "address": 0.0,
 }
+#: Classes that name a part of an organisation.
+_UNITS = frozenset({"unit", "part", "topic"})
 #: Classes that make a mention of their own beside the main one.
 INDEPENDENT = 4.0
 #: Not `\w`: that cuts Indic and Thai words at their vowel signs.
@@ -57,7 +60,9 @@ _LEADING = re.compile(r"^(?:and|et|und|the|at|from|of|in|&)\s+(?=\w)", re.IGNORE
 _ACRONYMS = re.compile(r"\s*[A-Z]{2,8}(?:[-/–][A-Z]{2,8})+\s*")
 _PARENTHESES = re.compile(r"[(\[{]([^()\[\]{}]{1,200})[)\]}]")
 _ACRONYM = re.compile(r"[A-Z][A-Za-z]?[A-Z0-9&.\-]{1,9}")
-_JOINING = frozenset("of the for and in at de la du des del della di der die und fur et y e da do van zu an on".split())
+_JOINING = frozenset(
+    "of the for and in at de la du des del della di der die und fur et y e da do van zu an on".split()
+)
 
 
 @dataclass(frozen=True)
@@ -83,7 +88,9 @@ class _Segment:
     is_specific: bool = True
 
 
-def parse(cleaned: Cleaned, settings: ParsingSettings | None = None, on_progress: Progress | None = None) -> Mentions:
+def parse(
+    cleaned: Cleaned, settings: ParsingSettings | None = None, on_progress: Progress | None = None
+) -> Mentions:
     """Cleaned texts become mentions; a text that is only a place is set aside with the reason `only_place`."""
     settings = settings or ParsingSettings()
     numbers: list[int] = []
@@ -126,16 +133,20 @@ def parse_text(text: str, settings: ParsingSettings | None = None) -> tuple[Ment
     if not organizations:
         # A centre, a laboratory or a school stands for itself where nothing stronger does; a department never.
         organizations = [s for s in segments if s.kind == "part"][-1:]
-    units = tuple(s.text for s in segments if STRENGTH[s.kind] == 0 and s not in organizations)
+    units = tuple(s.text for s in segments if s.kind in _UNITS and s not in organizations)
     if not organizations:
         return (_mention(None, MAIN, units, location, text),)
     main = max(organizations, key=_claim)
     units += tuple(s.text for s in organizations if s is not main and STRENGTH[s.kind] < INDEPENDENT)
     mentions = [_mention(main, MAIN, units, location, text)]
     if settings.split_organizations:
-        others = [s for s in organizations if s is not main and STRENGTH[s.kind] >= INDEPENDENT and s.is_specific]
+        others = [
+            s for s in organizations if s is not main and STRENGTH[s.kind] >= INDEPENDENT and s.is_specific
+        ]
         for other in others[: settings.max_mentions - 1]:
-            context = ", ".join([other.text, *(p for p, used in zip(parts, location.used, strict=True) if used)])
+            context = ", ".join(
+                [other.text, *(p for p, used in zip(parts, location.used, strict=True) if used)]
+            )
             mentions.append(_mention(other, _role(main, other), (), location, context))
     return tuple(mentions)
 
@@ -266,7 +277,10 @@ def _classify(part: str, position: float, acronyms: tuple[str, ...]) -> list[_Se
         if cut is not None:
             name, unit = text[: spans[cut][0]].strip(" -,"), text[spans[cut][0] :]
             # A unit stands between the name and the place behind it, so the place is no campus of the name.
-            return [_segment(name, keys[:cut], "university", position - 0.5, acronyms), _Segment(unit, "unit", position)]
+            return [
+                _segment(name, keys[:cut], "university", position - 0.5, acronyms),
+                _Segment(unit, "unit", position),
+            ]
     return [_segment(text, keys, _kind(heads, keys, lexicon), position, acronyms)]
 
 
@@ -282,7 +296,9 @@ def _acronym_kind(part: str) -> str | None:
 def _without_trailing_places(text: str) -> str:
     """`Royal Marsden Hospital London UK` without its places; a lone city stays: `Queen's University Belfast`."""
     rest, places = Gazetteer.load().strip_trailing_places(text)
-    is_address = any(p.kind == "country" for p in places) or (len(places) > 1 and any(p.kind == "region" for p in places))
+    is_address = any(p.kind == "country" for p in places) or (
+        len(places) > 1 and any(p.kind == "region" for p in places)
+    )
     keys = [k for t in _TOKEN.findall(rest) for k in keys_of(t)]
     return rest if is_address and _has_own_word(keys) else text
 
@@ -291,11 +307,14 @@ def _has_own_word(keys: Sequence[str]) -> bool:
     """Whether a name has a word beside its head words and subjects: `Fundacion Chile` without `Chile` has none."""
     lexicon = Lexicon.load()
     return any(
-        len(k) > 1 and k not in _JOINING and not lexicon.is_subject(k) and not lexicon.kind_of_word(k) for k in keys
+        len(k) > 1 and k not in _JOINING and not lexicon.is_subject(k) and not lexicon.kind_of_word(k)
+        for k in keys
     )
 
 
-def _segment(text: str, keys: Sequence[str], kind: str, position: float, acronyms: tuple[str, ...]) -> _Segment:
+def _segment(
+    text: str, keys: Sequence[str], kind: str, position: float, acronyms: tuple[str, ...]
+) -> _Segment:
     return _Segment(text, kind, position, acronyms, _has_own_word(keys) or kind == "academy")
 
 
@@ -316,13 +335,17 @@ def _kind(heads: Sequence[Head], keys: Sequence[str], lexicon: Lexicon) -> str:
         if kind in kinds:
             return kind
     content = [k for k in keys if k not in _JOINING]
-    if not content or all(lexicon.is_subject(k) or k.isdigit() for k in content) or _is_address(keys):
+    if _is_address(keys):
+        return "address"
+    if not content or all(lexicon.is_subject(k) or k.isdigit() for k in content):
         return "topic"
     return "unknown"
 
 
 #: Head words of units that can be organisations of their own.
-_PART = re.compile(r"cent(?:er|re|ro|rum)|zentrum|school|ecole|escuela|college|institute?|institut\w*|lab\w*|clinic|klinik|medical|key|program|cluster|law|graduate|hub|core|business")
+_PART = re.compile(
+    r"cent(?:er|re|ro|rum)|zentrum|school|ecole|escuela|college|institute?|institut\w*|lab\w*|clinic|klinik|medical|key|program|cluster|law|graduate|hub|core|business"
+)
 _STREET = re.compile(
     r"(?:str|strasse|straat|street|st|road|rd|avenue|ave|av|rue|via|viale|calle|blvd|boulevard|lane|drive|dr|way|square"
     r"|floor|building|bldg|box|bp|box|km|rua|avenida|carretera|ctra|piazza|plaza|place|allee|weg|platz|gade|vej|gatan"
@@ -332,7 +355,9 @@ _STREET = re.compile(
 
 def _is_address(keys: Sequence[str]) -> bool:
     has_number = any(any(c.isdigit() for c in k) for k in keys)
-    has_street = any(_STREET.fullmatch(k) or k.endswith(("strasse", "straat", "gatan", "gasse")) for k in keys)
+    has_street = any(
+        _STREET.fullmatch(k) or k.endswith(("strasse", "straat", "gatan", "gasse")) for k in keys
+    )
     return has_street or (has_number and len(keys) <= 3)
 
 
@@ -377,7 +402,11 @@ def _join_campus(segments: list[_Segment], parts: Sequence[str], location: Locat
     joined = []
     for s in segments:
         after = int(s.position) + 1
-        is_system = s.kind == "university" and s.position == int(s.position) and tuple(k for t in s.text.split() for k in keys_of(t)) in systems
+        is_system = (
+            s.kind == "university"
+            and s.position == int(s.position)
+            and tuple(k for t in s.text.split() for k in keys_of(t)) in systems
+        )
         if is_system and after < len(parts) and location.used[after]:
             s = replace(s, text=f"{s.text}, {strip_postcodes(parts[after]) or parts[after]}")
         joined.append(s)

@@ -1,6 +1,6 @@
 """Resolve: raw affiliation strings in, canonical institution records out. A reader starts here.
 
-    fold → clean → parse → normalize → block → score → calibrate → cluster → consolidate
+fold → clean → parse → normalize → block → score → calibrate → cluster → consolidate
 """
 
 from __future__ import annotations
@@ -120,7 +120,9 @@ class Models:
         return cls(encoder, rescorer)
 
 
-def _cluster(matches: Matches, mentions: Mentions, settings: Settings, held: Constraints, tick: Any = None) -> Clusters:
+def _cluster(
+    matches: Matches, mentions: Mentions, settings: Settings, held: Constraints, tick: Any = None
+) -> Clusters:
     pairs = matches.pairs
     evidence = set_siblings_apart(pairs.left, pairs.right, matches.probability, mentions.affiliation)
     return cluster(len(mentions), *evidence, settings.clustering, constraints=held, on_progress=tick)
@@ -244,6 +246,10 @@ class Resolution:
         # Rounded: the last bits of a probability differ from machine to machine.
         for column in (strings.n_occurrences, self.clusters.label, np.round(self.matches.probability, 6)):
             digest.update(np.ascontiguousarray(column).tobytes())
-        rows = "" if self.sources is None else "\n".join(i or "" for i in self.sources["affiliation_id"].to_pylist())
+        rows = (
+            ""
+            if self.sources is None
+            else "\n".join(i or "" for i in self.sources["affiliation_id"].to_pylist())
+        )
         digest.update(rows.encode())
         return fingerprint_of([], self.settings.to_dict() | {"result": digest.hexdigest()})

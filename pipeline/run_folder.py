@@ -36,7 +36,17 @@ _ALSO_CSV = ("mentions", "institutions")
 _FILES = frozenset([MANIFEST, REPORT, *(f"{t}.parquet" for t in TABLES), *(f"{t}.csv" for t in _ALSO_CSV)])
 _MORE_FILES = frozenset(["sources.parquet", "resolved.csv", "resolved.tsv", "resolved.parquet"])
 _PARTIAL = ".partial-"
-_LIBRARIES = ("numpy", "pandas", "pyarrow", "duckdb", "rapidfuzz", "scikit-learn", "scipy", "faiss-cpu", "faiss-gpu")
+_LIBRARIES = (
+    "numpy",
+    "pandas",
+    "pyarrow",
+    "duckdb",
+    "rapidfuzz",
+    "scikit-learn",
+    "scipy",
+    "faiss-cpu",
+    "faiss-gpu",
+)
 _LIBRARIES += ("hdbscan", "torch", "transformers", "sentence-transformers")
 
 
@@ -126,6 +136,11 @@ def staged_folder(output: Path) -> Iterator[Path]:
             _move_in(work, output) if home == output else _replace(work, output)
     except OSError as error:
         raise unwritable(error, output) from error
+    except AffilError as error:
+        if work is None or str(work) not in str(error):
+            raise
+        # The name of the hidden folder tells a reader nothing.
+        raise type(error)(str(error).replace(str(work), str(output))) from error
     finally:
         if work is not None:
             shutil.rmtree(work, ignore_errors=True)
@@ -198,7 +213,13 @@ def _schema(name: str) -> pa.Schema:
             **{"similarity": pa.float32(), "logit": real, "rescored_logit": real, "probability": real},
         },
         "set_aside": {
-            **{"string": text, "reason": text, "n_occurrences": whole, "is_whole": flag, "affiliation_id": text},
+            **{
+                "string": text,
+                "reason": text,
+                "n_occurrences": whole,
+                "is_whole": flag,
+                "affiliation_id": text,
+            },
         },
     }
     return pa.schema(list(columns[name].items()))
@@ -280,7 +301,11 @@ def _with_versions(values: dict[str, Any]) -> dict[str, Any]:
             versions[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
             continue
-    head = {"format": FORMAT, "created": datetime.now(UTC).isoformat(timespec="seconds"), "versions": versions}
+    head = {
+        "format": FORMAT,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "versions": versions,
+    }
     return head | {"version": versions.get("affiliation-resolver")} | values
 
 

@@ -8,7 +8,7 @@ import json
 import tomllib
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -100,13 +100,26 @@ def _typed(value: Any, hint: Any, where: str) -> Any:
     for option in options:
         origin = typing.get_origin(option) or option
         if origin is tuple and isinstance(value, list | tuple):
-            return tuple(value)
+            return _items(value, typing.get_args(option), where)
         if origin is float and isinstance(value, int | float) and not isinstance(value, bool):
             return float(value)
-        if isinstance(origin, type) and isinstance(value, origin) and not (origin is int and isinstance(value, bool)):
+        if (
+            isinstance(origin, type)
+            and isinstance(value, origin)
+            and not (origin is int and isinstance(value, bool))
+        ):
             return value
     names = " or ".join(getattr(o, "__name__", str(o)) for o in options if o is not type(None))
     raise UsageError(f"{where} must be {names}, got {value!r}")
+
+
+def _items(values: Sequence[Any], kinds: tuple[Any, ...], where: str) -> tuple[Any, ...]:
+    """Items of the types that a tuple asks for: `tuple[float, float]`, or `tuple[str, ...]` of any length."""
+    if kinds[-1] is Ellipsis:
+        kinds = (kinds[0],) * len(values)
+    if len(values) != len(kinds):
+        raise UsageError(f"{where} must have {len(kinds)} values, got {list(values)!r}")
+    return tuple(_typed(v, kind, where) for v, kind in zip(values, kinds, strict=True))
 
 
 def _nearest(name: str, known: Mapping[str, Any]) -> str:

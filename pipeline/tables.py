@@ -48,7 +48,9 @@ def institutions_frame(found: Consolidated) -> pd.DataFrame:
     for name in ("n_mentions", "n_occurrences"):
         columns[name] = np.array([getattr(r, name) for r in records], np.int64)
     columns["confidence"] = np.array([r.confidence for r in records], np.float64)
-    columns["weakest_link"] = np.array([np.nan if r.weakest_link is None else r.weakest_link for r in records], np.float64)
+    columns["weakest_link"] = np.array(
+        [np.nan if r.weakest_link is None else r.weakest_link for r in records], np.float64
+    )
     columns["has_organization"] = np.array([r.has_organization for r in records], np.bool_)
     return _frame(columns)
 
@@ -59,7 +61,10 @@ def pairs_frame(matches: Matches, found: Consolidated) -> pd.DataFrame:
 
     pairs = matches.pairs
     ids = np.array(found.mention_id, object)
-    names = {bits: "+".join(r for i, r in enumerate(RULES) if bits >> i & 1) for bits in np.unique(pairs.rule).tolist()}
+    names = {
+        bits: "+".join(r for i, r in enumerate(RULES) if bits >> i & 1)
+        for bits in np.unique(pairs.rule).tolist()
+    }
     return pd.DataFrame(
         {
             "left_mention_id": ids[pairs.left],

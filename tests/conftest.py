@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import string
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+# Read when the library is first imported, which any test may cause: no test asks a model hub.
+os.environ["HF_HUB_OFFLINE"] = "1"
 
 _WORDS = "university of oxford cambridge department physics hospital institute college uk germany".split()  # noqa: SIM905
 

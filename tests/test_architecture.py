@@ -16,7 +16,16 @@ FLOORS = (
     ("records", "text", "place_names", "place_words", "postcodes", "places"),
     ("lexicon", "concepts", "writing", "encodings", "inputs", "formats", "rows", "stage_log"),
     (
-        *("reading", "folding", "cleaning", "parsing", "normalization", "scoring", "calibration", "clustering"),
+        *(
+            "reading",
+            "folding",
+            "cleaning",
+            "parsing",
+            "normalization",
+            "scoring",
+            "calibration",
+            "clustering",
+        ),
         *("consolidation", "evaluation", "report", "explanation"),
     ),
     ("settings", "run_folder", "tables", "model_list"),
@@ -86,14 +95,22 @@ def test_no_import_cycles(package: str) -> None:
         if name == package:
             continue  # The package's own front names its modules on purpose, late.
         # A package's front stands for its modules: importing `a.b` from within `a` is no cycle.
-        targets = {i for i in imports(path) if i in known and i not in (name, package) and not name.startswith(i + ".")}
+        targets = {
+            i
+            for i in imports(path)
+            if i in known and i not in (name, package) and not name.startswith(i + ".")
+        }
         graph.add_edges_from((name, target) for target in targets)
     assert list(nx.simple_cycles(graph)) == []
 
 
 def test_no_print_and_no_eval_in_the_library() -> None:
     for path in [*PIPELINE.values(), *BLOCKING.values()]:
-        calls = {n.func.id for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.Call) and isinstance(n.func, ast.Name)}
+        calls = {
+            n.func.id
+            for n in ast.walk(ast.parse(path.read_text()))
+            if isinstance(n, ast.Call) and isinstance(n.func, ast.Name)
+        }
         assert not calls & {"print", "eval", "exec"}, path
         text = path.read_text(encoding="utf-8")
         assert "trust_remote_code=True" not in text

@@ -139,26 +139,33 @@ def run_shell(command: str, folder: Path) -> None:
     "block", [b for b in BLOCKS if b.language in ("sh", "console", "bash", "python")], ids=lambda b: b.name
 )
 def test_blocks_run(block: Block, folders: dict[Path, Path]) -> None:
+    folder = folders[block.document]
+    # Targets must exist even where they are not run.
+    lines = python_lines(block, folder) if block.language == "python" else affil_lines(block)
     if block.reason:
         pytest.skip(block.reason)
-    folder = folders[block.document]
-    if block.language == "python":
-        before = [
-            b
-            for b in blocks(block.document)
-            if b.language == "python" and b.line < block.line and not b.reason
-        ]
-        (folder / "block.py").write_text("\n".join([*(b.text for b in before), block.text]), encoding="utf-8")
-        run_shell("python block.py", folder)
-        return
+    for line in lines:
+        run_shell(line, folder)
+
+
+def affil_lines(block: Block) -> list[str]:
+    """What a shell block runs of this program: lines with `affil`, and those of the targets that it makes."""
+    found: list[str] = []
     for line in shell_lines(block):
-        words = line.split()
-        if words[0] == "make":
-            for target in words[1:]:
-                for command in recipe(target):
-                    run_shell(command, folder)
+        made = re.search(r"(?:^| )make +([a-z ]+)", line)
+        if made:
+            found += [command for target in made[1].split() for command in recipe(target)]
         elif re.search(r"(?:^|[|;&] *)affil ", line):
-            run_shell(line, folder)
+            found.append(line)
+    return found
+
+
+def python_lines(block: Block, folder: Path) -> list[str]:
+    """One line that runs the block after the Python blocks before it, as a reader would."""
+    read = [b for b in blocks(block.document) if b.language == "python" and b.line <= block.line]
+    text = "\n".join(b.text for b in read if not b.reason)
+    (folder / "block.py").write_text(text, encoding="utf-8")
+    return ["python block.py"]
 
 
 # Everything that is written for people.

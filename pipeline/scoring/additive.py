@@ -73,7 +73,8 @@ class AdditiveModel:
             json.dumps({"features": t.features, "table": np.round(t.table, 4).tolist()}) for t in self.terms
         )
         edges = ",\n  ".join(
-            f"{json.dumps(f)}: {json.dumps([round(float(e), 5) for e in self.edges[f]])}" for f in self.features
+            f"{json.dumps(f)}: {json.dumps([round(float(e), 5) for e in self.edges[f]])}"
+            for f in self.features
         )
         head = f'"format": {json.dumps(FORMAT)},\n "intercept": {self.intercept:.5f}'
         return f'{{{head},\n "edges": {{\n  {edges}}},\n "terms": [\n  {terms}]\n}}\n'
@@ -88,7 +89,9 @@ class AdditiveModel:
             edges = {name: np.array(e, np.float64) for name, e in data["edges"].items()}
             terms = tuple(Term(tuple(t["features"]), np.array(t["table"], np.float64)) for t in data["terms"])
         except (json.JSONDecodeError, KeyError, TypeError, ValueError) as error:
-            raise UsageError(f"{source}: no pair model ({error}); make one with `affil train scorer`") from error
+            raise UsageError(
+                f"{source}: no pair model ({error}); make one with `affil train scorer`"
+            ) from error
         for term in terms:
             if term.table.shape != tuple(len(edges[f]) + 1 for f in term.features if f in edges):
                 raise UsageError(f"{source}: the table of {' × '.join(term.features)} does not fit its bins")
@@ -106,5 +109,7 @@ class AdditiveModel:
             model = cls.from_json(Path(path).read_text(encoding="utf-8"), path)
         unknown = [f for f in model.features if f not in expected]
         if unknown:
-            raise UsageError(f"{path or 'the shipped pair model'}: unknown feature {unknown[0]!r}; refit the model")
+            raise UsageError(
+                f"{path or 'the shipped pair model'}: unknown feature {unknown[0]!r}; refit the model"
+            )
         return model

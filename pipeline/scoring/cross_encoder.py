@@ -22,7 +22,9 @@ class PairRescorer(Protocol):
 
     name: str
 
-    def logits(self, left: Sequence[str], right: Sequence[str], on_progress: Progress | None = None) -> Float64s:
+    def logits(
+        self, left: Sequence[str], right: Sequence[str], on_progress: Progress | None = None
+    ) -> Float64s:
         """Two columns of texts to log-odds that both name one institution, shape (n,)."""
         ...
 
@@ -69,7 +71,9 @@ class CrossEncoderScorer:
             raise UsageError(f"reranker {self.name!r} has {model.num_labels} outputs; a reranker has one")
         return model
 
-    def logits(self, left: Sequence[str], right: Sequence[str], on_progress: Progress | None = None) -> Float64s:
+    def logits(
+        self, left: Sequence[str], right: Sequence[str], on_progress: Progress | None = None
+    ) -> Float64s:
         """Two columns of texts to log-odds averaged over both orders, shape (n,)."""
         total = np.empty(len(left), np.float64)
         step = self.batch_size * 64
@@ -105,7 +109,9 @@ def _check_folder(path: Path) -> None:
         raise UsageError(f"{path} needs remote code (auto_map in config.json), which is never run")
     architectures = data.get("architectures") or []
     if not any("SequenceClassification" in a for a in architectures):
-        raise UsageError(f"{path} is no reranker: its architecture is {', '.join(architectures) or 'not stated'}")
+        raise UsageError(
+            f"{path} is no reranker: its architecture is {', '.join(architectures) or 'not stated'}"
+        )
 
 
 def _device(device: str) -> str | None:

@@ -80,7 +80,9 @@ _ORDINALS = {
     for word in words.split()
 }
 #: Words that tell siblings apart: "University of Florida" and "University of South Florida".
-_COMPASS = frozenset("north south east west northern southern eastern western central northeast northwest southeast southwest upper lower new state".split())
+_COMPASS = frozenset(
+    "north south east west northern southern eastern western central northeast northwest southeast southwest upper lower new state".split()
+)
 
 
 @dataclass(frozen=True)
@@ -113,6 +115,7 @@ class PairFeatures:
             "region": _coded(forms.region),
             "city": _coded(forms.city),
             "organization": _coded([o or None for o in self.forms.concept]),
+            "name": _coded(self.forms.concept),
             "numbers": _coded([_numbers(o) or None for o in forms.organization]),
             "class": np.array([_class_of(o) for o in forms.organization], np.int64),
         }
@@ -134,7 +137,10 @@ class PairFeatures:
         return np.stack([np.asarray(columns[name], np.float32) for name in NAMES], axis=1)
 
     def _ratios(self, left: Int64s, right: Int64s) -> dict[str, Float32s]:
-        org_l, org_r = _take(self.forms.concept, left), _take(self.forms.concept, right)
+        # Candidates repeat pairs of names: half of them on the train fold.
+        name = self._codes["name"]
+        first, again = _distinct_pairs(name[left], name[right])
+        org_l, org_r = _take(self.forms.concept, left[first]), _take(self.forms.concept, right[first])
         all_l, all_r = _take(self._context, left), _take(self._context, right)
         ratios: dict[str, Callable[..., float]] = {
             "organization_ratio": fuzz.ratio,
@@ -142,10 +148,10 @@ class PairFeatures:
             "organization_token_set": fuzz.token_set_ratio,
             "organization_partial": fuzz.partial_ratio,
         }
-        found = {name: cpdist(org_l, org_r, scorer=f, dtype=np.float32) / 100 for name, f in ratios.items()}
-        prefix = distance.Prefix.normalized_similarity
-        found["organization_prefix"] = cpdist(org_l, org_r, scorer=prefix, dtype=np.float32)
-        found["context_token_set"] = cpdist(all_l, all_r, scorer=fuzz.token_set_ratio, dtype=np.float32) / 100
+        found = {key: (_compared(org_l, org_r, ratio) / 100)[again] for key, ratio in ratios.items()}
+        prefix = _compared(org_l, org_r, distance.Prefix.normalized_similarity)
+        found["organization_prefix"] = prefix[again]
+        found["context_token_set"] = _compared(all_l, all_r, fuzz.token_set_ratio) / 100
         return found
 
     def _overlaps(self, left: Int64s, right: Int64s) -> dict[str, Float32s]:
@@ -208,6 +214,7 @@ class PairFeatures:
         stated = [set(a) for a in self.forms.acronyms]
         either = [s | set(initials(o)) for s, o in zip(stated, self.forms.organization, strict=True)]
         number = {a: i for i, a in enumerate(sorted(set().union(*either) if either else ()))}
+
         def table(sets: Sequence[set[str]]) -> npt.Any:
             ends = np.cumsum([0, *map(len, sets)])
             columns = np.array([number[a] for s in sets for a in sorted(s)], np.int64)
@@ -221,11 +228,26 @@ class PairFeatures:
         stated, either = self._acronym_table
         meets = (stated[left].multiply(either[right]) + either[left].multiply(stated[right])).sum(axis=1)
         has = np.asarray(stated.sum(axis=1)).ravel() > 0
-        return np.where(np.asarray(meets).ravel() > 0, 1, np.where(has[left] & has[right], -1, 0)).astype(np.float32)
+        return np.where(np.asarray(meets).ravel() > 0, 1, np.where(has[left] & has[right], -1, 0)).astype(
+            np.float32
+        )
 
 
 def _take(texts: Sequence[str], index: Int64s) -> list[str]:
     return [texts[i] for i in index.tolist()]
+
+
+def _distinct_pairs(left: Int64s, right: Int64s) -> tuple[Int64s, Int64s]:
+    """Pairs of codes to (the first of each unordered pair, for every pair the number of its like among those)."""
+    low, high = np.minimum(left, right), np.maximum(left, right)
+    n = int(high.max(initial=0)) + 1
+    _, first, again = np.unique(low * n + high, return_index=True, return_inverse=True)
+    return first, again
+
+
+def _compared(left: Sequence[str], right: Sequence[str], ratio: Callable[..., float]) -> Float32s:
+    """A ratio of rapidfuzz for every pair of texts, on all cores."""
+    return cpdist(left, right, scorer=ratio, dtype=np.float32, workers=-1)
 
 
 def _coded(values: Sequence[str | None]) -> Int64s:

@@ -53,7 +53,9 @@ class ScoringSettings:
     def __post_init__(self) -> None:
         low, high = self.rescoring_band
         if not 0 <= low <= high <= 1:
-            raise UsageError(f"scoring.rescoring_band must be two probabilities in order, got {self.rescoring_band}")
+            raise UsageError(
+                f"scoring.rescoring_band must be two probabilities in order, got {self.rescoring_band}"
+            )
         if self.rescoring not in ("band", "all"):
             raise UsageError(f"scoring.rescoring must be 'band' or 'all', got {self.rescoring!r}")
         if self.device not in ("auto", "cpu", "cuda"):
@@ -107,7 +109,10 @@ def score(
 
 
 def feature_logits(
-    features: PairFeatures, pairs: CandidatePairs, model_path: str | None = None, on_progress: Progress | None = None
+    features: PairFeatures,
+    pairs: CandidatePairs,
+    model_path: str | None = None,
+    on_progress: Progress | None = None,
 ) -> Float64s:
     """Candidate pairs become log-odds of the feature model, shape (n pairs,), a chunk at a time."""
     model = AdditiveModel.load(model_path, NAMES)
@@ -126,7 +131,11 @@ def doubtful(logit: Float64s, settings: ScoringSettings) -> Int64s:
     """Numbers of the pairs that features leave in doubt, ascending."""
     probability = 1 / (1 + np.exp(-logit))
     low, high = settings.rescoring_band
-    chosen = np.arange(len(logit)) if settings.rescoring == "all" else np.flatnonzero((probability >= low) & (probability <= high))
+    chosen = (
+        np.arange(len(logit))
+        if settings.rescoring == "all"
+        else np.flatnonzero((probability >= low) & (probability <= high))
+    )
     if settings.max_rescored and len(chosen) > settings.max_rescored:
         nearest = np.argsort(np.abs(probability[chosen] - 0.5), kind="stable")[: settings.max_rescored]
         chosen = np.sort(chosen[nearest])

@@ -55,7 +55,9 @@ class Vocabulary:
             columns.extend(found)
             ends[row + 1] = len(columns)
         data = np.ones(len(columns), np.float32)
-        return sparse.csr_array((data, np.array(columns, np.int64), ends), shape=(len(texts), len(self.token)))
+        return sparse.csr_array(
+            (data, np.array(columns, np.int64), ends), shape=(len(texts), len(self.token))
+        )
 
 
 def overlap(left: sparse.csr_array, right: sparse.csr_array, weight: Float32s) -> tuple[Float32s, Float32s]:
@@ -100,7 +102,9 @@ def lacking(
         return none, none
     tokens = np.array(vocabulary.token, object)[missing.indices]
     texts = np.array(other_text, object)[row]
-    alike = cpdist(tokens, texts, scorer=fuzz.partial_ratio, score_cutoff=100 * _SPELLING, dtype=np.float32) / 100
+    alike = (
+        cpdist(tokens, texts, scorer=fuzz.partial_ratio, score_cutoff=100 * _SPELLING, dtype=np.float32) / 100
+    )
     long_enough = np.array([len(t) > 3 for t in vocabulary.token])[missing.indices]
     weight = vocabulary.weight[missing.indices] * (1 - np.where(long_enough, alike, 0))
     total = np.bincount(row, weight, own.shape[0]).astype(np.float32)

@@ -38,7 +38,10 @@ class BoostingRecipe:
 
 
 def fit_additive(
-    values: npt.NDArray[np.float32], is_match: npt.NDArray[np.bool_], names: Sequence[str], recipe: BoostingRecipe
+    values: npt.NDArray[np.float32],
+    is_match: npt.NDArray[np.bool_],
+    names: Sequence[str],
+    recipe: BoostingRecipe,
 ) -> AdditiveModel:
     """Features, shape (n, len(names)), and truth, shape (n,), to the model.
 
@@ -47,7 +50,9 @@ def fit_additive(
     """
     every = [{i, j} for i, j in combinations(range(len(names)), 2)]
     first = as_tables(_boost(values, is_match, every, recipe, recipe.max_iter // 2), names)
-    spread = {t.features: float(np.std(_values_of(t, first, values))) for t in first.terms if len(t.features) == 2}
+    spread = {
+        t.features: float(np.std(_values_of(t, first, values))) for t in first.terms if len(t.features) == 2
+    }
     chosen = sorted(spread, key=lambda f: -spread[f])[: recipe.n_interactions]
     allowed = [{names.index(a), names.index(b)} for a, b in chosen] + [{i} for i in range(len(names))]
     return as_tables(_boost(values, is_match, allowed, recipe, recipe.max_iter), names)

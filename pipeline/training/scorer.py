@@ -76,7 +76,10 @@ def train_scorer(
     yield f"tune  {_quality(scaling.apply(logit), tune)} (calibrated)"
     output.mkdir(parents=True, exist_ok=True)
     write_text(text, output / "model.json")
-    write_json({"slope": round(scaling.slope, 5), "intercept": round(scaling.intercept, 5)}, output / "calibration.json")
+    write_json(
+        {"slope": round(scaling.slope, 5), "intercept": round(scaling.intercept, 5)},
+        output / "calibration.json",
+    )
     (output / "document_frequency.tsv.gz").write_bytes(frequency_file(counts, n_texts))
     yield f"written: {output}"
 
@@ -89,7 +92,9 @@ def read_folds(path: Path, affiliation: str, cluster: str, fold: str) -> dict[st
         rows = csv.DictReader(lines, delimiter="\t" if path.suffix == ".tsv" else ",")
         missing = [c for c in (affiliation, cluster, fold) if c not in (rows.fieldnames or [])]
         if missing:
-            raise UsageError(f"{path}: no column {missing[0]!r}; there are {', '.join(rows.fieldnames or [])}")
+            raise UsageError(
+                f"{path}: no column {missing[0]!r}; there are {', '.join(rows.fieldnames or [])}"
+            )
         folds: dict[str, dict[str, str]] = {"train": {}, "tune": {}}
         for row in rows:
             if row[fold] in folds:
@@ -109,7 +114,9 @@ def document_frequency(strings: Sequence[str]) -> tuple[Counter[str], int]:
 def labelled_pairs(rows: Sequence[tuple[str, str]], prior: tuple[Counter[str], int]) -> LabelledPairs:
     """(string, label) rows through the data path to the features of their candidate pairs."""
     settings = Settings()
-    mentions = parse(clean(fold_values([s for s, _ in rows]).affiliations, settings.cleaning), settings.parsing)
+    mentions = parse(
+        clean(fold_values([s for s, _ in rows]).affiliations, settings.cleaning), settings.parsing
+    )
     forms = normalize(mentions, settings.normalization)
     pairs = block(forms.views, forms.keys, settings.blocking)
     label = _labels(mentions, forms, dict(rows))

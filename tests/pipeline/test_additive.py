@@ -22,7 +22,12 @@ def test_tables_are_the_trees(data) -> None:
 
     values, truth = data
     boosted = HistGradientBoostingClassifier(
-        interaction_cst="pairwise", max_iter=60, max_bins=24, max_leaf_nodes=6, early_stopping=False, random_state=0
+        interaction_cst="pairwise",
+        max_iter=60,
+        max_bins=24,
+        max_leaf_nodes=6,
+        early_stopping=False,
+        random_state=0,
     ).fit(values, truth)
     ours = as_tables(boosted, NAMES).logits(values)
     assert np.abs(ours - boosted.decision_function(values)).max() < 1e-6
@@ -48,12 +53,18 @@ def test_the_file_reads_back_to_the_same_log_odds(data) -> None:
 def test_fitting_twice_gives_the_same_file(data) -> None:
     values, truth = data
     recipe = BoostingRecipe(n_interactions=1, max_iter=10)
-    assert fit_additive(values, truth, NAMES, recipe).to_json() == fit_additive(values, truth, NAMES, recipe).to_json()
+    assert (
+        fit_additive(values, truth, NAMES, recipe).to_json()
+        == fit_additive(values, truth, NAMES, recipe).to_json()
+    )
 
 
 def test_a_hand_made_model() -> None:
     edges = {"a": np.array([0.5]), "b": np.array([1.0, 2.0])}
-    terms = (Term(("a",), np.array([-1.0, 1.0])), Term(("a", "b"), np.array([[0.0, 10.0, 20.0], [0.0, 30.0, 40.0]])))
+    terms = (
+        Term(("a",), np.array([-1.0, 1.0])),
+        Term(("a", "b"), np.array([[0.0, 10.0, 20.0], [0.0, 30.0, 40.0]])),
+    )
     model = AdditiveModel(("a", "b"), edges, terms, 0.25)
     values = np.array([[0.5, 1.0], [0.6, 1.5], [0.0, 9.0]], np.float32)
     assert model.logits(values).tolist() == [-0.75, 31.25, 19.25]

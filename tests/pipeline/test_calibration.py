@@ -39,7 +39,9 @@ def test_probabilities_follow_the_calibration_file(tmp_path) -> None:
 def test_a_rescored_pair_mixes_both_models(tmp_path) -> None:
     file = tmp_path / "calibration.json"
     file.write_text(json.dumps({"slope": 1.0, "intercept": 0.0}))
-    settings = CalibrationSettings(str(file), reranker_slope=2.0, reranker_intercept=1.0, reranker_weight=0.25)
+    settings = CalibrationSettings(
+        str(file), reranker_slope=2.0, reranker_intercept=1.0, reranker_weight=0.25
+    )
     found = calibrate(scored([1.0, 1.0], [np.nan, 3.0]), settings)
     expected = 0.75 * 1.0 + 0.25 * (2.0 * 3.0 + 1.0)
     assert found.probability == pytest.approx([1 / (1 + np.exp(-1.0)), 1 / (1 + np.exp(-expected))])
@@ -61,7 +63,11 @@ def test_extreme_log_odds_stay_probabilities() -> None:
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("{", "no calibration"), ('{"slope": 1}', "intercept"), ('{"slope": "a", "intercept": 0}', "no calibration")],
+    [
+        ("{", "no calibration"),
+        ('{"slope": 1}', "intercept"),
+        ('{"slope": "a", "intercept": 0}', "no calibration"),
+    ],
 )
 def test_a_broken_file_is_named(tmp_path, text: str, message: str) -> None:
     file = tmp_path / "c.json"

@@ -14,7 +14,10 @@ MAIN_ORGANIZATION = [
     ("Indiana University School of Medicine, Indianapolis, IN, USA", "Indiana University"),
     ("Department of Medicine Royal Marsden Hospital London UK", "Royal Marsden Hospital"),
     ("Northwestern University Feinberg School of Medicine, Chicago", "Northwestern University"),
-    ("Renji Hospital, Shanghai Jiaotong University School of Medicine, Shanghai, China", "Shanghai Jiaotong University"),
+    (
+        "Renji Hospital, Shanghai Jiaotong University School of Medicine, Shanghai, China",
+        "Shanghai Jiaotong University",
+    ),
     ("DMPK, Cytokinetics, Inc., South San Francisco, CA, USA", "Cytokinetics, Inc"),
     ("Dipartimento di Fisica, Università degli Studi di Pavia, Italy", "Università degli Studi di Pavia"),
     ("Institut für Physik, Humboldt-Universität zu Berlin, Germany", "Humboldt-Universität zu Berlin"),
@@ -63,7 +66,9 @@ def test_an_organization_named_twice_is_one_mention() -> None:
     assert len(parse_text("University of Freiburg, University of Freiburg, Freiburg, Germany")) == 1
 
 
-@pytest.mark.parametrize("text", ["Department of Physics", "Dept. of Surgery", "Faculty of Law, Paris, France"])
+@pytest.mark.parametrize(
+    "text", ["Department of Physics", "Dept. of Surgery", "Faculty of Law, Paris, France"]
+)
 def test_a_department_alone_is_no_organization(text: str) -> None:
     (mention,) = parse_text(text)
     assert mention.organization == ""

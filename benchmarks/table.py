@@ -1,0 +1,77 @@
+"""The table of the README from saved results; `--write` puts it there.
+
+python benchmarks/table.py [--write]
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS = ROOT / "benchmarks" / "results"
+BEGIN, END = "<!-- figures: begin -->\n", "<!-- figures: end -->\n"
+SETS = {
+    "leipzig": "`leipzig`, never trained or tuned on",
+    "test": "test fold: institutions that training has not seen",
+    "test-in-all": "test fold, resolved among all 19,412 strings",
+    "tune": "tune fold (tuned on)",
+}
+OURS, PEER = "affiliation-resolver, all defaults", "TF-IDF + average linkage (peer)"
+
+
+def table() -> str:
+    """The figures as Markdown."""
+    quality = json.loads((RESULTS / "quality.json").read_text(encoding="utf-8"))
+    speed = json.loads((RESULTS / "speed.json").read_text(encoding="utf-8"))
+    lines = [
+        "| set | strings | pairwise F1 | B³ F1 (95 % interval) | same, best general peer¹ |",
+        "|---|---|---|---|---|",
+    ]
+    lines += [_line(SETS[name], found) for name, found in quality.items()]
+    lines += [
+        "",
+        f"{speed['n_strings']:,} distinct strings: {speed['seconds']:.0f} s and {speed['peak_memory_mb']:,} MB at the most on"
+        f" {speed['n_cpus']} CPU cores (`benchmarks/speed.py`).",
+        "What each stage gives, on the test fold:",
+        "",
+        "| variant | pairwise F1 | B³ F1 |",
+        "|---|---|---|",
+    ]
+    lines += [
+        f"| {label} | {row['pair_f1']:.3f} | {row['b3_f1']:.3f} |"
+        for label, row in quality["test"]["rows"].items()
+    ]
+    first = quality["test"]["rows"][OURS]
+    lines += [
+        "",
+        f"Blocking proposes {first['pair_completeness']:.1%} of the true pairs (B³ recall ceiling"
+        f" {first['b3_recall_ceiling']:.3f}); average precision of the pairs {first['average_precision']:.3f},"
+        f" expected calibration error {first['calibration_error']:.3f}.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _line(title: str, found: dict[str, Any]) -> str:
+    ours, peer = found["rows"][OURS], found["rows"].get(PEER)
+    low, high = ours["intervals"]["b3_f1"]
+    other = f"{peer['pair_f1']:.3f} / {peer['b3_f1']:.3f}" if peer else ""
+    values = f"{ours['pair_f1']:.3f} | {ours['b3_f1']:.3f} ({low:.3f}–{high:.3f})"
+    return f"| {title} | {found['n_strings']:,} | {values} | {other} |"
+
+
+def with_table(readme: str) -> str:
+    """The README with the table between its marks."""
+    before, rest = readme.split(BEGIN)
+    _, after = rest.split(END)
+    return before + BEGIN + table() + END + after
+
+
+if __name__ == "__main__":
+    if "--write" in sys.argv:
+        path = ROOT / "README.md"
+        path.write_text(with_table(path.read_text(encoding="utf-8")), encoding="utf-8")
+    else:
+        print(table())

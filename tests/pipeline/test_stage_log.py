@@ -1,0 +1,53 @@
+import logging
+import time
+
+import pytest
+
+from pipeline.stage_log import StageLog, peak_memory_mb
+
+
+def test_each_stage_is_timed_in_order() -> None:
+    log = StageLog()
+    with log("first") as tick:
+        assert tick is None
+        time.sleep(0.02)
+    with log("second"):
+        pass
+    assert [s["name"] for s in log.stages] == ["first", "second"]
+    assert 0.02 <= log.stages[0]["seconds"] < 1
+    assert log.stages[1]["seconds"] < 0.02
+    assert log.seconds == pytest.approx(sum(s["seconds"] for s in log.stages))
+
+
+def test_a_watcher_hears_of_stages_and_their_progress() -> None:
+    heard = []
+
+    def watch(stage: str):
+        return lambda done, total: heard.append((stage, done, total))
+
+    with StageLog(watch)("encode") as tick:
+        tick(3, 10)
+        tick(10, 10)
+    assert heard == [("encode", 3, 10), ("encode", 10, 10)]
+
+
+def test_a_stage_that_fails_is_no_stage_that_was_done() -> None:
+    log = StageLog()
+    with pytest.raises(ValueError, match="no"), log("parse"):
+        raise ValueError("no")
+    assert log.stages == [] and log.seconds == 0
+
+
+def test_one_info_line_a_stage(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, "pipeline"), StageLog()("block"):
+        pass
+    assert [r.getMessage().split(":")[0] for r in caplog.records] == ["block"]
+
+
+def test_peak_memory_grows_by_what_is_held() -> None:
+    before = peak_memory_mb()
+    held = bytearray(before * 1_000_000 // 2 + 50_000_000)
+    for i in range(0, len(held), 4096):
+        held[i] = 1
+    assert 10 < before <= peak_memory_mb()
+    assert peak_memory_mb() < 100_000
