@@ -1,10 +1,10 @@
-"""Quality of the defaults on labelled strings, beside what each stage gives. Prints a table; needs the labelled data.
+"""Quality of the defaults on labelled strings, beside what each stage gives; needs the labelled data.
 
-    python benchmarks/quality.py --data ../shared/data [--save benchmarks/results/quality.json] [--only leipzig]
+    python benchmarks/quality.py --data ../shared/data [--save FILE] [--only leipzig]
 
-`leipzig` is a public benchmark (University of Leipzig, 2,260 strings) that nothing was trained or tuned on. The test
-fold holds organisations that training has not seen; the tune fold is what the threshold and the calibration were
-fitted on, and is printed for completeness.
+`leipzig` is a public benchmark (University of Leipzig, 2,260 strings) that nothing was trained or tuned on.
+The test fold holds organisations that training has not seen; the tune fold is what the threshold and the
+calibration were fitted on, and is printed for completeness.
 """
 
 from __future__ import annotations
@@ -145,12 +145,12 @@ def print_set(name: str, found: dict[str, Any], seconds: float) -> None:
         figures = "  ".join(f"{row[m]:7.4f}" for m in MEASURES)
         print(f"{label:52}{figures}  {row.get('pair_completeness', '')}")
     first = next(iter(found["rows"].values()))
-    sizes = ", ".join(
-        f"{k}: {v['value']:.3f} ({v['n_strings']})" for k, v in first["b3_recall_by_gold_size"].items()
-    )
+    bands = first["b3_recall_by_gold_size"].items()
+    sizes = ", ".join(f"{k}: {v['value']:.3f} ({v['n_strings']})" for k, v in bands)
     print(f"B3 recall by gold size: {sizes}")
     print(
-        f"pairs: average precision {first['average_precision']}, calibration error {first['calibration_error']},"
+        f"pairs: average precision {first['average_precision']},"
+        f" calibration error {first['calibration_error']},"
         f" B3 recall ceiling of blocking {first['b3_recall_ceiling']}"
     )
 

@@ -1,4 +1,4 @@
-"""Seconds and peak memory of `affil resolve` on 20,000 distinct strings, all defaults. Needs the labelled data.
+"""Seconds and peak memory of `affil resolve` on 20,000 distinct strings; needs the labelled data.
 
 python benchmarks/speed.py --data ../shared/data [--save benchmarks/results/speed.json] [--n 20000]
 """

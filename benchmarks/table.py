@@ -33,8 +33,10 @@ def table() -> str:
     lines += [_line(SETS[name], found) for name, found in quality.items()]
     lines += [
         "",
-        f"{speed['n_strings']:,} distinct strings: {speed['seconds']:.0f} s and {speed['peak_memory_mb']:,} MB at the most on"
-        f" {speed['n_cpus']} CPU cores (`benchmarks/speed.py`).",
+        f"{speed['n_strings']:,} distinct strings: {speed['seconds']:.0f} s and"
+        f" {speed['peak_memory_mb']:,} MB at the most on {speed['n_cpus']} CPU cores"
+        " (`benchmarks/speed.py`).",
+        "",
         "What each stage gives, on the test fold:",
         "",
         "| variant | pairwise F1 | B³ F1 |",
@@ -48,8 +50,8 @@ def table() -> str:
     lines += [
         "",
         f"Blocking proposes {first['pair_completeness']:.1%} of the true pairs (B³ recall ceiling"
-        f" {first['b3_recall_ceiling']:.3f}); average precision of the pairs {first['average_precision']:.3f},"
-        f" expected calibration error {first['calibration_error']:.3f}.",
+        f" {first['b3_recall_ceiling']:.3f}); average precision of the pairs"
+        f" {first['average_precision']:.3f}, expected calibration error {first['calibration_error']:.3f}.",
     ]
     return "\n".join(lines) + "\n"
 

@@ -1,4 +1,4 @@
-"""How the threshold and the weight of missing pairs were chosen: B³ F1 on the tune fold. Needs the labelled data.
+"""How the threshold and the weight of missing pairs were chosen: B³ F1 on the tune fold.
 
 python benchmarks/threshold.py --data ../shared/data
 """

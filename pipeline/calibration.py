@@ -22,10 +22,10 @@ class CalibrationSettings:
     """How log-odds become probabilities.
 
     Attributes:
-        file: a calibration file (`slope`, `intercept`, as JSON); None takes the one of the shipped feature model.
+        file: a calibration file (`slope`, `intercept`, as JSON); None takes the shipped one.
         reranker_slope: what a reranker's logit is multiplied by.
         reranker_intercept: what is then added.
-        reranker_weight: share of the reranker in the final log-odds of a rescored pair, the rest being the features'.
+        reranker_weight: share of the reranker in the log-odds of a rescored pair; the rest is the features'.
     """
 
     file: str | None = None

@@ -46,10 +46,8 @@ class _Commands(click.Group):
             sys.stderr.close()
             sys.exit(1)
         except OSError as error:
-            _stop(
-                f"{error.strerror or error}: {error.filename or 'no file named'}; check space and permissions",
-                1,
-            )
+            where = error.filename or "no file named"
+            _stop(f"{error.strerror or error}: {where}; check space and permissions", 1)
         except KeyboardInterrupt:
             _stop("interrupted; nothing was written", 130)
 
@@ -234,7 +232,7 @@ def evaluate(run: Path, gold: Path, quiet: bool, as_json: bool, save: bool, **gi
 @click.argument("right")
 @_quiet_options
 def explain(run: Path, left: str, right: str, quiet: bool, as_json: bool) -> None:
-    """Tell why two strings (or mention ids) of a run are, or are not, one institution."""
+    """Tell why two strings (or names, or mention ids) of a run are, or are not, one institution."""
     from pipeline import explanation
     from pipeline.console import print_explanation
     from pipeline.run_folder import read_frames

@@ -12,7 +12,7 @@ from functools import lru_cache
 from importlib.resources import files
 
 from pipeline.places import Gazetteer
-from pipeline.text import strip_accents
+from pipeline.text import compare, strip_accents
 
 #: Scripts written without spaces: runs of them are cut into overlapping pairs of characters.
 _UNSPACED = re.compile(r"[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\u0e00-\u0e7f]+")
@@ -25,11 +25,21 @@ def _concepts() -> dict[str, str]:
     return {strip_accents(row["word"]): row["concept"] for row in rows}
 
 
+@lru_cache(maxsize=1)
+def _acronym_names() -> dict[str, str]:
+    """Acronyms that stand for one name nearly everywhere, in lower case, to that name."""
+    with (files("pipeline") / "resources" / "acronym_names.tsv").open(encoding="utf-8") as lines:
+        return {row["acronym"].casefold(): row["name"] for row in csv.DictReader(lines, delimiter="\t")}
+
+
 @lru_cache(maxsize=500_000)
 def _concept(token: str) -> tuple[str, ...]:
     known = _concepts().get(token)
     if known is not None:
         return tuple(known.split())
+    name = _acronym_names().get(token)
+    if name is not None:
+        return tuple(concept_tokens(compare(name)))
     if _UNSPACED.search(token):
         return _pairs_of_characters(token)
     cities = {
@@ -37,8 +47,8 @@ def _concept(token: str) -> tuple[str, ...]:
         for place in Gazetteer.load().lookup(token)
         if place.kind == "city" and not place.needs_support
     }
-    if len(cities) == 1 and " " not in (name := strip_accents(cities.pop().casefold())):
-        return (name,)
+    if len(cities) == 1 and " " not in (city := strip_accents(cities.pop().casefold())):
+        return (city,)
     return (token,)
 
 
@@ -68,7 +78,7 @@ def concept_text(text: str) -> str:
 def name_key(organization: str) -> str:
     """The compare form of a name to a key that is equal for names of equal concepts, whatever their order.
 
-    `university of heidelberg`, `heidelberg university` and `universität heidelberg` have one key: evidence that
-    they are worth comparing, and nothing more (`Miami University` is not the `University of Miami`).
+    `university of heidelberg`, `heidelberg university` and `universität heidelberg` have one key: evidence
+    that they are worth comparing, and nothing more (`Miami University` is not the `University of Miami`).
     """
     return " ".join(sorted(set(concept_tokens(organization)))) or organization

@@ -31,20 +31,19 @@ def bars(is_shown: bool) -> Iterator[Watcher | None]:
     if not is_shown:
         yield None
         return
+    from rich import progress as rich_progress
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
-    from rich.progress import TimeElapsedColumn, TimeRemainingColumn
 
     columns = (
-        SpinnerColumn(),
-        TextColumn("{task.description:<12}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]}"),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
+        rich_progress.SpinnerColumn(),
+        rich_progress.TextColumn("{task.description:<12}"),
+        rich_progress.BarColumn(),
+        rich_progress.MofNCompleteColumn(),
+        rich_progress.TextColumn("{task.fields[rate]}"),
+        rich_progress.TimeElapsedColumn(),
+        rich_progress.TimeRemainingColumn(),
     )
-    with Progress(*columns, console=Console(stderr=True)) as progress:
+    with rich_progress.Progress(*columns, console=Console(stderr=True)) as progress:
         current: list[Any] = []
 
         def watch(stage: str) -> Progress:
@@ -144,7 +143,7 @@ def print_explanation(found: Explanation) -> None:
     """The answer in one line, then the chain of pairs with its weakest link marked."""
     from rich.console import Console
 
-    console = Console(highlight=False)
+    console = Console(highlight=False, soft_wrap=True)
     verdict = "one institution" if found.is_same else "two institutions"
     console.print(f"[bold]{verdict}[/]")
     console.print(f"  {_plain(found.left)}  [dim]{found.left_entity_id}[/]")
@@ -152,7 +151,7 @@ def print_explanation(found: Explanation) -> None:
     if found.direct:
         console.print("the pair itself:")
         _print_link(console, found.direct, False)
-    else:
+    elif found.left != found.right:
         console.print("the pair itself was not proposed by blocking")
     if len(found.chain) > 1:
         console.print("the chain that joins them:")
@@ -166,9 +165,8 @@ def _print_link(console: Any, link: Link, is_weakest: bool) -> None:
     console.print(f"    {_plain(link.left)}")
     console.print(f"    {_plain(link.right)}")
     console.print(f"    [green]both:[/] {_plain(' '.join(link.shared)) or '–'}")
-    console.print(
-        f"    [red]only one:[/] {_plain(' '.join(link.only_left)) or '–'} / {_plain(' '.join(link.only_right)) or '–'}"
-    )
+    only_left, only_right = (_plain(" ".join(words)) or "–" for words in (link.only_left, link.only_right))
+    console.print(f"    [red]only one:[/] {only_left} / {only_right}")
     console.print(f"    place: {_plain(link.place)}")
 
 

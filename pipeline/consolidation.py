@@ -1,7 +1,7 @@
 """Consolidate: a cluster of mentions becomes an institution record.
 
-Survivorship: the preferred name is the most frequent well-formed name of the members (by occurrences), not the
-longest string; the place is the one that most occurrences state; every other name stays as a variant.
+Survivorship: the preferred name is the most frequent well-formed name of the members (by occurrences), not
+the longest string; the place is the one that most occurrences state; every other name stays as a variant.
 """
 
 from __future__ import annotations
@@ -9,14 +9,15 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from pipeline.errors import UsageError
-from pipeline.lexicon import Lexicon
-from pipeline.records import MAIN, Float64s, Forms, Int64s, Matches, Mentions
+from pipeline.lexicon import Lexicon, keys_of
+from pipeline.records import MAIN, Float64s, Forms, Int64s, Matches, Mention, Mentions
+from pipeline.text import abbreviations, split_words
 
 
 @dataclass(frozen=True)
@@ -38,9 +39,11 @@ class Institution:
         entity_id: stable whatever the input order: it derives from the smallest mention id.
         preferred_name: name for people.
         variant_names: other names, the most frequent first.
-        n_mentions, n_occurrences: mentions, and input rows behind them.
+        n_mentions: mentions, also those in strings whose main organisation is another.
+        n_occurrences: rows whose main organisation it is; rows of all its strings where it is never that.
         confidence: mean match probability of the members, 0 to 1.
-        weakest_link: smallest of the members' best link probabilities; None for a single mention.
+        weakest_link: smallest of the members' best link probabilities, 0 where a member was put here by a
+            person and no pair speaks for it; None for a single mention.
         has_organization: whether any member names an organisation (a department alone does not).
     """
 
@@ -101,7 +104,7 @@ def consolidate(
 
 
 def membership(n: int, matches: Matches, label: Int64s) -> tuple[Float64s, Float64s]:
-    """For each mention (mean probability of its scored pairs inside its cluster, the best of them), shape (n,).
+    """For each mention (mean probability of its scored pairs inside its cluster, best of them), shape (n,).
 
     For a mention that stands alone the first is the probability that it does: one minus its best pair with
     any other; the second is NaN.
@@ -131,34 +134,41 @@ def _record(
 ) -> Institution:
     counts = mentions.affiliations.n_occurrences
     weight = {i: int(counts[mentions.affiliation[i]]) for i in members}
-    names = Counter[str]()
-    for i in members:
-        names[forms.display[i] or ", ".join(mentions.mention[i].units) or mentions.mention[i].context] += (
-            weight[i]
-        )
-    preferred = preferred_name(names, {forms.display[i]: forms.organization[i] for i in members})
-    variants = tuple(n for n, _ in sorted(names.items(), key=lambda x: (-x[1], x[0])) if n != preferred)
-    acronyms = _ranked((a, weight[i]) for i in members for a in forms.acronyms[i])
+    name = {i: tidy(_name_of(mentions.mention[i], forms.display[i])) for i in members}
+    names = _ranked((name[i], weight[i]) for i in members)
+    preferred = preferred_name(names, {name[i]: forms.organization[i] or name[i] for i in members})
     country = _vote((forms.country_code[i], weight[i]) for i in members)
-    city = _vote((forms.city[i], weight[i]) for i in members if forms.country_code[i] in (country, None))
-    region = _vote((forms.region[i], weight[i]) for i in members if forms.city[i] in (city, None))
+    here = [i for i in members if forms.country_code[i] in (country, None)]
+    city = _vote((forms.city[i], weight[i]) for i in here)
+    region = _vote((forms.region[i], weight[i]) for i in here if forms.city[i] in (city, None))
     mean, best = links
     index = np.array(members)
     return Institution(
         entity_id=entity_id(min(ids[i] for i in members)),
         preferred_name=preferred,
-        variant_names=variants[: settings.max_variants or None],
-        acronyms=acronyms,
+        variant_names=tuple(n for n in names if n != preferred)[: settings.max_variants or None],
+        acronyms=tuple(_ranked((a, weight[i]) for i in members for a in forms.acronyms[i])),
         city=city,
         region=region,
         country_code=country,
         n_mentions=len(members),
-        n_occurrences=sum(weight[i] for i in members if mentions.mention[i].role == MAIN)
-        or sum(weight.values()),
+        n_occurrences=_occurrences(members, mentions),
         confidence=float(mean[index].mean()),
         weakest_link=float(best[index].min()) if len(members) > 1 else None,
         has_organization=any(forms.organization[i] for i in members),
     )
+
+
+def _name_of(mention: Mention, display: str) -> str:
+    """What a mention is called: its organisation, or else its units, or else its text."""
+    return display or ", ".join(mention.units) or mention.context
+
+
+def _occurrences(members: Sequence[int], mentions: Mentions) -> int:
+    """Rows of the strings whose main mention is a member, or of all its strings where no main one is."""
+    main = {int(mentions.affiliation[i]) for i in members if mentions.mention[i].role == MAIN}
+    strings = main or {int(mentions.affiliation[i]) for i in members}
+    return int(mentions.affiliations.n_occurrences[sorted(strings)].sum())
 
 
 def entity_id(smallest_mention_id: str) -> str:
@@ -166,41 +176,78 @@ def entity_id(smallest_mention_id: str) -> str:
     return "e" + hashlib.md5(smallest_mention_id.encode(), usedforsecurity=False).hexdigest()[:16]
 
 
-def preferred_name(names: Counter[str], compare_form: dict[str, str]) -> str:
-    """Display names with their occurrences to the one that the record carries.
+def preferred_name(names: Mapping[str, int], compare_form: Mapping[str, str]) -> str:
+    """Names with their occurrences, and the compare form of each, to the name that the record carries.
 
     Names of one compare form vote together; a well-formed name outranks any other; ties go to the
     alphabet, so that the result does not depend on input order.
     """
     votes = Counter[str]()
     for name, n in names.items():
-        votes[compare_form.get(name, name)] += n
-    return min(names, key=lambda n: (-well_formed(n), -votes[compare_form.get(n, n)], -names[n], n))
+        votes[compare_form[name]] += n
+    return min(names, key=lambda n: (-well_formed(n), -votes[compare_form[n]], -names[n], n))
 
 
-_ABBREVIATED = re.compile(r"\w\.(?:\s|$)|\b(?:Univ|Inst|Dept|Hosp|Natl|Acad|Sci|Technol|Coll|Ctr)\b")
+_EDGES = " ,;:|/\\*&+_-–—"
+#: A name does not end with a word that joins it to what was cut off.
+_JOINING = (
+    "of the and for at in on to by with de du des la le del della di da do dos das der die und für et y e"
+)
+#: `Univ.`, `r.d.`; not `St. Jude`, an initial (`Leonard M. Miller`), `e.V.` or a company's `Inc.`
+_CUT_SHORT = re.compile(
+    r"\b(?!(?:Sta?|Ste|Mt|Dr|Jr|Inc|Ltd|Co|Corp|Pvt)\.)[^\W\d_]{2,}\.|(?<![^\W_])[a-z]\.(?!V)"
+)
+_WHOLE = frozenset({"inc", "corp"})
+_ENCLOSING = (("(", ")"), ("[", "]"), ("{", "}"), ("«", "»"))
+
+
+def tidy(name: str) -> str:
+    """A name without punctuation that dangles at its ends, or a quote that has lost its other half."""
+    whole = name.replace('"', "") if name.count('"') % 2 else name
+    return whole.strip(_EDGES) or name
 
 
 def well_formed(name: str) -> int:
     """How much a name looks like one written out for people: 0 (debris) to 3."""
     words = name.split()
-    if not words or name.count("(") != name.count(")") or any(c.isdigit() for c in name):
+    if not words or _is_debris(name) or words[-1].casefold() in _JOINING.split():
         return 0
-    if len(words) > 12 or _ABBREVIATED.search(name):
+    if len(words) > 12 or "/" in name or name[0].islower() or _is_abbreviated(name):
         return 1
-    if name.isupper() or name.islower():
+    if name.isupper():
         return 2 if len(words) > 1 or not name.isascii() else 1
-    lexicon = Lexicon.load()
-    return 3 if lexicon.heads([k.casefold() for k in words]) or not name.isascii() else 2
+    keys = [k for w in words for k in keys_of(w)]
+    return 3 if Lexicon.load().heads(keys) or not name.isascii() else 2
+
+
+def _is_debris(name: str) -> bool:
+    """Whether a name holds a number, or half of a pair of quotes or brackets."""
+    halved = name.count('"') % 2 or any(name.count(a) != name.count(b) for a, b in _ENCLOSING)
+    return bool(halved) or any(c.isdigit() for c in name)
+
+
+def _is_abbreviated(name: str) -> bool:
+    """Whether a word is cut short, by its full stop or by the table of abbreviations."""
+    short = abbreviations()[0]
+    words = (w for w in split_words(name) if w not in _WHOLE)
+    return bool(_CUT_SHORT.search(name)) or any(
+        len(short.get(w, "")) > len(w) + 1 and _stands_for(w, short[w]) for w in words
+    )
+
+
+def _stands_for(word: str, expansion: str) -> bool:
+    """Whether a word leaves letters out (`univ`, `dept`), and is no other spelling (`foetal`)."""
+    letters = iter(expansion)
+    return all(c in letters for c in word)
 
 
 def _vote(values: Iterable[tuple[str | None, int]]) -> str | None:
-    ranked = _ranked((v, n) for v, n in values if v is not None)
-    return ranked[0] if ranked else None
+    return next(iter(_ranked((v, n) for v, n in values if v is not None)), None)
 
 
-def _ranked(values: Iterable[tuple[str, int]]) -> tuple[str, ...]:
+def _ranked(values: Iterable[tuple[str, int]]) -> dict[str, int]:
+    """Values with their votes, the most frequent first, ties by the alphabet."""
     votes = Counter[str]()
     for value, n in values:
         votes[value] += n
-    return tuple(v for v, _ in sorted(votes.items(), key=lambda x: (-x[1], x[0])))
+    return dict(sorted(votes.items(), key=lambda x: (-x[1], x[0])))

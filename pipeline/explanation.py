@@ -1,4 +1,4 @@
-"""Explain: why two strings are one institution, or are not: the chain of pairs between them and its weakest link."""
+"""Explain: why two strings are one institution or are not, by the chain of pairs between them."""
 
 from __future__ import annotations
 
@@ -62,13 +62,13 @@ class Explanation:
 
 
 def explain(mentions: pd.DataFrame, pairs: pd.DataFrame, left: str, right: str) -> Explanation:
-    """Two strings, affiliation ids or mention ids of a run become the evidence for their merge or separation.
+    """Two strings, ids or organisation names of a run become the evidence for their merge or separation.
 
     Raises:
         UsageError: one of them is not in the run; the message names the nearest string that is.
     """
     a, b = _row(mentions, left), _row(mentions, right)
-    entity_a, entity_b = mentions["entity_id"].iat[a], mentions["entity_id"].iat[b]
+    entity_a, entity_b = (str(mentions["entity_id"].iloc[i]) for i in (a, b))
     number = {m: i for i, m in enumerate(mentions["mention_id"])}
     same = entity_a == entity_b
     members = np.flatnonzero(mentions["entity_id"].isin([entity_a, entity_b]).to_numpy())
@@ -82,8 +82,7 @@ def explain(mentions: pd.DataFrame, pairs: pd.DataFrame, left: str, right: str) 
     direct = _link(mentions, near.iloc[int(is_direct[0])], number) if len(is_direct) else None
     steps = _widest_path(ends, near["probability"].to_numpy(), a, b) if same else []
     chain = tuple(_link(mentions, near.iloc[i], number) for i in steps)
-    strings = mentions["affiliation"]
-    return Explanation(strings.iat[a], strings.iat[b], entity_a, entity_b, bool(same), direct, chain)
+    return Explanation(_raw(mentions, a), _raw(mentions, b), entity_a, entity_b, same, direct, chain)
 
 
 def weakest_links(mentions: pd.DataFrame, pairs: pd.DataFrame, n: int) -> pd.DataFrame:
@@ -114,6 +113,8 @@ def spanning_forest(
     from scipy import sparse
     from scipy.sparse.csgraph import minimum_spanning_tree
 
+    if not len(left):
+        return np.empty(0, np.int64)
     # 0 means "no edge" to SciPy, so costs begin at 1.
     cost = sparse.csr_array((2.0 - probability, (left, right)), shape=(n, n))
     order = sparse.csr_array((np.arange(1, len(left) + 1, dtype=np.float64), (left, right)), shape=(n, n))
@@ -149,11 +150,12 @@ def _widest_path(
 
 
 def _row(mentions: pd.DataFrame, asked: str) -> int:
-    for column in ("mention_id", "affiliation_id", "affiliation"):
+    """Row of a mention id, of the main mention of a string, or of the most frequent mention of a name."""
+    for column in ("mention_id", "affiliation_id", "affiliation", "organization"):
         found = np.flatnonzero((mentions[column] == asked).to_numpy())
         if len(found):
-            is_main = (mentions["role"].to_numpy() == "main")[found]
-            return int(found[np.argmax(is_main)])
+            is_other = mentions["role"].to_numpy()[found] != "main"
+            return int(found[np.lexsort((-mentions["n_occurrences"].to_numpy()[found], is_other))[0]])
     nearest = process.extractOne(asked, mentions["affiliation"].tolist(), score_cutoff=40)
     hint = f"; the nearest is {nearest[0][:200]!r}" if nearest else ""
     raise UsageError(f"no such string, affiliation id or mention id in this run: {asked[:200]!r}{hint}")
@@ -161,12 +163,12 @@ def _row(mentions: pd.DataFrame, asked: str) -> int:
 
 def _link(mentions: pd.DataFrame, pair: Any, number: dict[str, int]) -> Link:
     a, b = number[pair["left_mention_id"]], number[pair["right_mention_id"]]
-    raw = mentions["affiliation"]
-    words_a, words_b = _words(raw.iat[a]), _words(raw.iat[b])
+    raw_a, raw_b = _raw(mentions, a), _raw(mentions, b)
+    words_a, words_b = _words(raw_a), _words(raw_b)
     rescored = float(pair["rescored_logit"])
     return Link(
-        left=raw.iat[a],
-        right=raw.iat[b],
+        left=raw_a,
+        right=raw_b,
         rule=str(pair["rule"]),
         similarity=float(pair["similarity"]),
         logit=float(pair["logit"]),
@@ -179,6 +181,10 @@ def _link(mentions: pd.DataFrame, pair: Any, number: dict[str, int]) -> Link:
     )
 
 
+def _raw(mentions: pd.DataFrame, row: int) -> str:
+    return str(mentions["affiliation"].iloc[row])
+
+
 def _words(raw: str) -> Sequence[str]:
     return list(dict.fromkeys(concept_tokens(compare(raw[:2000]))))
 
@@ -186,7 +192,7 @@ def _words(raw: str) -> Sequence[str]:
 def _place(mentions: pd.DataFrame, a: int, b: int) -> str:
     """The finest level of place that both name: whether they agree there."""
     for level in ("city", "region", "country_code"):
-        x, y = mentions[level].iat[a], mentions[level].iat[b]
+        x, y = mentions[level].iloc[a], mentions[level].iloc[b]
         if isinstance(x, str) and isinstance(y, str):
             return f"same {level}: {x}" if x == y else f"different {level}: {x} / {y}"
     return "unknown"

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pipeline.errors import UsageError
 from pipeline.folding import fold_rows, resolved_path, write_resolved, write_sources
 from pipeline.reading import ReadingSettings, stage_rows
 from pipeline.resolution import Models, resolve
 from pipeline.run_folder import (
     check_is_run,
     check_output,
-    entities_of_strings,
     fingerprint_of,
     finish,
     read_manifest,
@@ -22,6 +22,7 @@ from pipeline.run_folder import (
 )
 from pipeline.settings import Settings
 from pipeline.stage_log import StageLog, Watcher
+from pipeline.tables import entities_of_strings
 
 STDIN = "-"
 
@@ -53,6 +54,7 @@ def run_job(
         AffilError: content that cannot be read, a model that cannot be loaded, a disk that is full.
     """
     settings, reading, folder = settings or Settings(), reading or ReadingSettings(), Path(output)
+    _require_text(inputs)
     asked = {"settings": settings.to_dict(), "reading": vars(reading)}
     models_on_disk = _model_files(settings)
     # A stream can be read only once: its fingerprint is that of the staged rows.
@@ -80,7 +82,7 @@ def run_job(
             staged.path.unlink()
         manifest = result.manifest | {
             "fingerprint": fingerprint,
-            "inputs": [_printable(i) for i in inputs],
+            "inputs": list(inputs),
             "reading": vars(reading) | {"column": staged.column},
             "warnings": [*staged.warnings, *result.warnings],
         }
@@ -95,7 +97,7 @@ def _is_stream(given: str) -> bool:
 
 
 def _model_files(settings: Settings) -> list[Path]:
-    """Files of the models that settings name by path: a run with a model that was fitted again is another run."""
+    """Files of the models that settings name by path: with a model fitted again, a run is another run."""
     blocking, scoring = settings.blocking, settings.scoring
     named = (blocking.encoder, scoring.reranker, scoring.model, settings.calibration.file)
     found = []
@@ -106,6 +108,9 @@ def _model_files(settings: Settings) -> list[Path]:
     return found
 
 
-def _printable(name: str) -> str:
-    """A file name as text; bytes that are no UTF-8 as escapes."""
-    return name.encode("utf-8", "backslashreplace").decode("utf-8")
+def _require_text(names: Sequence[str]) -> None:
+    """Refuse file names that no table nor manifest can hold."""
+    for name in names:
+        shown = name.encode("utf-8", "backslashreplace").decode("utf-8")
+        if shown != name:
+            raise UsageError(f"the file name {shown} is not valid UTF-8; rename the file")

@@ -10,7 +10,7 @@ from blocking.encoders import BUILT_IN
 
 
 def list_models() -> list[dict[str, Any]]:
-    """One entry a model: name, kind, licence, size in bytes (0: nothing to store), what it is, how to choose it."""
+    """One entry a model: name, kind, licence, bytes (0: nothing stored), what it is, how to choose it."""
     scorer = files("pipeline") / "models" / "pair_scorer"
     size = sum(len(part.read_bytes()) for part in scorer.iterdir() if part.is_file())
     terms = len(json.loads((scorer / "model.json").read_text(encoding="utf-8"))["terms"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -57,16 +58,24 @@ def normalize(mentions: Mentions, settings: NormalizationSettings | None = None)
             _acronym_place(a, o, m) for a, o, m in zip(forms.acronyms, organization, items, strict=True)
         ]
     if settings.use_transliteration:
-        forms.keys[SHARED_KEY] = [(transliterate(o),) if o and not o.isascii() else () for o in organization]
+        forms.keys[SHARED_KEY] = _transcriptions(organization)
     return forms
 
 
 def _same_form(organization: str, mention: Mention) -> tuple[str, ...]:
-    """The organisation's name key; with the place where the name alone says little (`university hospital`)."""
+    """The organisation's name key, with the place where the name says little (`university hospital`)."""
     if not organization:
         return ()
     key = name_key(organization)
     return (key if _is_specific(organization) else f"{key}|{mention.city or mention.country_code}",)
+
+
+def _transcriptions(organization: Sequence[str]) -> list[tuple[str, ...]]:
+    """ASCII spellings of names in other letters, for those names and for the names that are spelt so."""
+    written = ["" if o.isascii() else transliterate(o) for o in organization]
+    known = frozenset(written)
+    keys = (w or (o if o in known else "") for w, o in zip(written, organization, strict=True))
+    return [(key,) if key else () for key in keys]
 
 
 def _is_specific(organization: str) -> bool:

@@ -105,7 +105,7 @@ class Mention:
 
 @dataclass(frozen=True)
 class Mentions:
-    """Mentions in the order of their affiliations: at least one for each text that has letters, one main each.
+    """Mentions in the order of their affiliations: one or more for each text with letters, one main each.
 
     `affiliation` holds the number of the affiliation, shape (n,), non-decreasing.
     """
@@ -161,7 +161,7 @@ class Forms:
 
     @property
     def views(self) -> dict[str, list[str]]:
-        """Texts that neighbours are sought by, one list a rule; "" takes no part (no organisation, no neighbours)."""
+        """Texts that neighbours are sought by, one list a rule; "" takes no part: no organisation."""
         context = [c if o else "" for c, o in zip(self.context, self.organization, strict=True)]
         return {"neighbours": context, "organization_neighbours": self.concept}
 

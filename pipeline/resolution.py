@@ -25,11 +25,11 @@ from pipeline.folding import Folded, fold_values, sources_of
 from pipeline.normalization import normalize
 from pipeline.parsing import parse
 from pipeline.records import Forms, Matches, Mentions
-from pipeline.run_folder import RunFrames, check_output, fingerprint_of, finish, staged_folder, write_tables
+from pipeline.run_folder import check_output, fingerprint_of, finish, staged_folder, write_tables
 from pipeline.scoring import NAMES, AdditiveModel, CrossEncoderScorer, PairRescorer, fit_vocabulary, score
 from pipeline.settings import Settings
 from pipeline.stage_log import StageLog
-from pipeline.tables import institutions_frame, mentions_frame, pairs_frame, set_aside_frame
+from pipeline.tables import RunFrames, institutions_frame, mentions_frame, pairs_frame, set_aside_frame
 from pipeline.writing import write_parquet
 
 if TYPE_CHECKING:
@@ -61,9 +61,7 @@ def resolve(
     models = models or Models.load(settings)
     stage = stage_log or StageLog()
     with stage("fold"):
-        is_folded = isinstance(affiliations, Folded)
-        folded = affiliations if is_folded else fold_values(affiliations)
-        sources = None if is_folded else sources_of(affiliations)
+        folded, sources = _folded(affiliations)
     with stage("clean") as tick:
         cleaned = clean(folded.affiliations, settings.cleaning, tick)
     with stage("parse") as tick:
@@ -85,6 +83,13 @@ def resolve(
     return Resolution(settings, folded, mentions, forms, matches, clusters, found, held, stage, sources)
 
 
+def _folded(affiliations: Sequence[str | None] | pd.Series[Any] | Folded) -> tuple[Folded, pa.Table | None]:
+    """Distinct strings, and which of them each row holds, where rows were given."""
+    if isinstance(affiliations, Folded):
+        return affiliations, None
+    return fold_values(affiliations), sources_of(affiliations)
+
+
 @dataclass(frozen=True)
 class Models:
     """Objects that stand in for the models that settings name."""
@@ -97,7 +102,7 @@ class Models:
         """The models that settings name, so that a wrong name is refused before any work is done.
 
         Raises:
-            AffilError, BlockingError: a model that is missing, broken or of the wrong kind; a GPU that is not there.
+            AffilError, BlockingError: a model that is missing or of the wrong kind, a GPU that is not there.
         """
         blocking, scoring = settings.blocking, settings.scoring
         PlattScaling.load(settings.calibration.file)
@@ -217,8 +222,8 @@ class Resolution:
         counts, found = self.counts, []
         if counts["largest_cluster"] > max(1000, 0.2 * counts["mentions"]):
             found.append(
-                f"the largest institution holds {counts['largest_cluster']:,} of {counts['mentions']:,} mentions;"
-                " look at it in the report, and raise clustering.min_match_probability if it is a chain"
+                f"the largest institution holds {counts['largest_cluster']:,} of {counts['mentions']:,}"
+                " mentions; look at it in the report; if it is a chain, raise min_match_probability"
             )
         return found
 
@@ -246,10 +251,6 @@ class Resolution:
         # Rounded: the last bits of a probability differ from machine to machine.
         for column in (strings.n_occurrences, self.clusters.label, np.round(self.matches.probability, 6)):
             digest.update(np.ascontiguousarray(column).tobytes())
-        rows = (
-            ""
-            if self.sources is None
-            else "\n".join(i or "" for i in self.sources["affiliation_id"].to_pylist())
-        )
-        digest.update(rows.encode())
+        rows = [] if self.sources is None else self.sources["affiliation_id"].to_pylist()
+        digest.update("\n".join(i or "" for i in rows).encode())
         return fingerprint_of([], self.settings.to_dict() | {"result": digest.hexdigest()})

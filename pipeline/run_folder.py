@@ -6,62 +6,40 @@ import hashlib
 import json
 import os
 import platform
+import secrets
 import shutil
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import AffilError, UsageError
+from pipeline.tables import TABLES, RunFrames, schema_of
 from pipeline.writing import unwritable, write_csv, write_json, write_parquet, write_text
 
 if TYPE_CHECKING:
-    import pandas as pd
-    import pyarrow as pa
-
     from pipeline.evaluation import Evaluation
     from pipeline.report import RunTables
 
 MANIFEST = "manifest.json"
 REPORT = "report.html"
 FORMAT = "affiliation-resolver run 1"
-TABLES = ("mentions", "institutions", "pairs", "set_aside")
 #: Tables that are there as CSV too, for people.
 _ALSO_CSV = ("mentions", "institutions")
 #: What a finished run always has, and what it may have besides.
 _FILES = frozenset([MANIFEST, REPORT, *(f"{t}.parquet" for t in TABLES), *(f"{t}.csv" for t in _ALSO_CSV)])
 _MORE_FILES = frozenset(["sources.parquet", "resolved.csv", "resolved.tsv", "resolved.parquet"])
-_PARTIAL = ".partial-"
 _LIBRARIES = (
-    "numpy",
-    "pandas",
-    "pyarrow",
-    "duckdb",
-    "rapidfuzz",
-    "scikit-learn",
-    "scipy",
-    "faiss-cpu",
-    "faiss-gpu",
+    *("numpy", "pandas", "pyarrow", "duckdb", "rapidfuzz", "scikit-learn", "scipy", "faiss-cpu", "faiss-gpu"),
+    *("hdbscan", "torch", "transformers", "sentence-transformers"),
 )
-_LIBRARIES += ("hdbscan", "torch", "transformers", "sentence-transformers")
-
-
-@dataclass(frozen=True)
-class RunFrames:
-    """The tables of a result as they are written."""
-
-    mentions: pd.DataFrame
-    institutions: pd.DataFrame
-    pairs: pd.DataFrame
-    set_aside: pd.DataFrame
 
 
 def check_output(output: Path, fingerprint: str, overwrite: bool) -> bool:
-    """Whether the folder already holds this very run (same input, same settings); False where it may be written.
+    """Whether the folder holds this very run (same input, same settings); False where it may be written.
 
     Raises:
         UsageError: it holds something else, or a run of other input or settings and `overwrite` is not given.
@@ -104,7 +82,7 @@ def check_is_run(output: Path) -> dict[str, Any] | None:
 
 
 def _names_in(folder: Path) -> set[str]:
-    """What a person put there: not what systems leave behind (`.DS_Store`, `lost+found`), nor our own half."""
+    """What a person put there: not what systems leave (`.DS_Store`, `lost+found`), nor our own half."""
     return {p.name for p in folder.iterdir() if not p.name.startswith(".") and p.name != "lost+found"}
 
 
@@ -119,7 +97,7 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
 
 @contextmanager
 def staged_folder(output: Path) -> Iterator[Path]:
-    """A folder beside `output` to write into; takes its place once it has a manifest, and is removed otherwise.
+    """A folder to write into that takes the place of `output` once it has a manifest, else is removed.
 
     Raises:
         AffilError: the operating system refuses (no space, no permission, a read-only disk).
@@ -127,36 +105,35 @@ def staged_folder(output: Path) -> Iterator[Path]:
     output = output.resolve()
     new_parents = [p for p in output.parents if not p.exists()]
     home = output if _is_fixed(output) else output.parent
-    work: Path | None = None
+    # Named before it is made: Ctrl-C at any moment finds it.
+    work = home / f".{output.name[:60]}.partial-{secrets.token_hex(4)}"
     try:
         home.mkdir(parents=True, exist_ok=True)
-        work = Path(tempfile.mkdtemp(prefix=f".{output.name[:60]}{_PARTIAL}", dir=home))
+        work.mkdir()
         yield work
         if (work / MANIFEST).exists():
             _move_in(work, output) if home == output else _replace(work, output)
     except OSError as error:
         raise unwritable(error, output) from error
     except AffilError as error:
-        if work is None or str(work) not in str(error):
+        if str(work) not in str(error):
             raise
         # The name of the hidden folder tells a reader nothing.
         raise type(error)(str(error).replace(str(work), str(output))) from error
     finally:
-        if work is not None:
-            shutil.rmtree(work, ignore_errors=True)
+        shutil.rmtree(work, ignore_errors=True)
         for parent in new_parents:
             with suppress(OSError):  # Not empty: the run is in it.
                 parent.rmdir()
 
 
 def _is_fixed(output: Path) -> bool:
-    """Whether the folder can be filled but not replaced: a mount point (of a container, say), or a closed parent."""
+    """Whether the folder can be filled but not replaced: a mount point, or in a closed parent."""
     return output.is_dir() and (output.is_mount() or not os.access(output.parent, os.W_OK | os.X_OK))
 
 
 def _replace(work: Path, output: Path) -> None:
-    """Put the finished folder in the place of the old one; the old one goes only when the new one is there."""
-    work.chmod(0o755)
+    """Put the finished folder in the place of the old one, which goes only when the new one is there."""
     if not output.exists():
         work.rename(output)
         return
@@ -184,61 +161,11 @@ def write_tables(folder: Path, frames: RunFrames) -> None:
     import pyarrow as pa
 
     for name in TABLES:
-        table = pa.Table.from_pandas(getattr(frames, name), schema=_schema(name), preserve_index=False)
+        frame = getattr(frames, name)
+        table = pa.Table.from_pandas(frame, schema=schema_of(frame), preserve_index=False)
         write_parquet(table, folder / f"{name}.parquet")
         if name in _ALSO_CSV:
             write_csv(table, folder / f"{name}.csv")
-
-
-def _schema(name: str) -> pa.Schema:
-    """Types of the columns, so that an empty or all-null column has the type of a full one."""
-    import pyarrow as pa
-
-    text, whole, real, flag = pa.string(), pa.int64(), pa.float64(), pa.bool_()
-    place = {"city": text, "region": text, "country_code": text}
-    columns: dict[str, dict[str, pa.DataType]] = {
-        "mentions": {
-            **{"affiliation_id": text, "affiliation": text, "n_occurrences": whole, "mention_id": text},
-            **{"organization": text, "has_organization": flag, "units": text, **place, "role": text},
-            **{"entity_id": text, "match_probability": real},
-        },
-        "institutions": {
-            **{"entity_id": text, "preferred_name": text},
-            **{"variant_names": pa.list_(text), "acronyms": pa.list_(text), **place},
-            **{"n_mentions": whole, "n_occurrences": whole, "confidence": real, "weakest_link": real},
-            "has_organization": flag,
-        },
-        "pairs": {
-            **{"left_mention_id": text, "right_mention_id": text, "rule": pa.dictionary(pa.int32(), text)},
-            **{"similarity": pa.float32(), "logit": real, "rescored_logit": real, "probability": real},
-        },
-        "set_aside": {
-            **{
-                "string": text,
-                "reason": text,
-                "n_occurrences": whole,
-                "is_whole": flag,
-                "affiliation_id": text,
-            },
-        },
-    }
-    return pa.schema(list(columns[name].items()))
-
-
-def entities_of_strings(frames: RunFrames) -> pa.Table:
-    """For each string its main entity: affiliation_id, entity_id, preferred_name, match_probability."""
-    import pyarrow as pa
-
-    main = frames.mentions[frames.mentions["role"] == "main"]
-    names = dict(zip(frames.institutions["entity_id"], frames.institutions["preferred_name"], strict=True))
-    return pa.table(
-        {
-            "affiliation_id": pa.array(main["affiliation_id"], pa.string()),
-            "entity_id": pa.array(main["entity_id"], pa.string()),
-            "preferred_name": pa.array([names[e] for e in main["entity_id"]], pa.string()),
-            "match_probability": pa.array(main["match_probability"], pa.float64()),
-        }
-    )
 
 
 def read_frames(folder: str | Path) -> RunFrames:
@@ -271,7 +198,7 @@ def finish(folder: Path, frames: RunFrames, manifest: dict[str, Any]) -> None:
 
 
 def save_evaluation(run: str | Path, tables: RunTables, evaluation: Evaluation) -> None:
-    """Keep the figures of an evaluation in a finished run: under `evaluation` in its manifest, and in its report.
+    """Keep the figures of an evaluation in a finished run: in its manifest (`evaluation`) and its report.
 
     Raises:
         AffilError: the folder cannot be written.

@@ -54,7 +54,7 @@ class Settings:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any], source: str = "settings") -> Settings:
-        """Nested mappings to settings; UsageError names what is unknown or of the wrong type, and the nearest name."""
+        """Nested mappings to settings; UsageError names what is unknown or mistyped, and the nearest name."""
         sections = {f.name: f for f in dataclasses.fields(cls)}
         found = {}
         for name, values in data.items():
@@ -95,7 +95,7 @@ def _section(kind: Any, values: Mapping[str, Any], source: str) -> Any:
 
 
 def _typed(value: Any, hint: Any, where: str) -> Any:
-    """A value as the type that a field asks for; only harmless changes (int to float, list to tuple) are made."""
+    """A value as the type that a field asks for; only int to float and list to tuple are changed."""
     options = typing.get_args(hint) if typing.get_origin(hint) in (typing.Union, types.UnionType) else (hint,)
     for option in options:
         origin = typing.get_origin(option) or option

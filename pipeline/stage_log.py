@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+import re
 import resource
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from pipeline.records import Progress
@@ -38,10 +40,16 @@ class StageLog:
     @property
     def seconds(self) -> float:
         """Seconds of all stages."""
-        return round(sum(s["seconds"] for s in self.stages), 3)
+        return round(sum(float(s["seconds"]) for s in self.stages), 3)
 
 
 def peak_memory_mb() -> int:
     """Largest resident size of this process so far, in MB."""
+    # On Linux `getrusage` also counts the process that started this one; the kernel's own figure does not.
+    status = Path("/proc/self/status")
+    if status.exists():
+        found = re.search(r"^VmHWM:\s+(\d+) kB$", status.read_text(), re.MULTILINE)
+        if found:
+            return int(found[1]) * 1024 // 1_000_000
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit // 1_000_000

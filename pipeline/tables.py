@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,6 +14,19 @@ from pipeline.records import Affiliations, Forms, Matches, Mentions, SetAside
 
 if TYPE_CHECKING:
     import pandas as pd
+    import pyarrow as pa
+
+TABLES = ("mentions", "institutions", "pairs", "set_aside")
+
+
+@dataclass(frozen=True)
+class RunFrames:
+    """The tables of a result as they are written."""
+
+    mentions: pd.DataFrame
+    institutions: pd.DataFrame
+    pairs: pd.DataFrame
+    set_aside: pd.DataFrame
 
 
 def mentions_frame(mentions: Mentions, forms: Forms, found: Consolidated) -> pd.DataFrame:
@@ -97,3 +111,37 @@ def _frame(columns: Mapping[str, Any]) -> pd.DataFrame:
 
     is_unknown = {n: isinstance(c, list) and not any(v is not None for v in c) for n, c in columns.items()}
     return pd.DataFrame({n: pd.Series(c, dtype=object) if is_unknown[n] else c for n, c in columns.items()})
+
+
+def schema_of(frame: pd.DataFrame) -> pa.Schema:
+    """Types of a frame's columns by their names: an empty or all-null column has the type of a full one."""
+    import pyarrow as pa
+
+    kinds = {
+        pa.int64(): ("n_occurrences", "n_mentions"),
+        pa.bool_(): ("has_organization", "is_whole"),
+        pa.float32(): ("similarity",),
+        pa.float64(): (
+            *("match_probability", "confidence", "weakest_link", "logit", "rescored_logit", "probability"),
+        ),
+        pa.dictionary(pa.int32(), pa.string()): ("rule",),
+        pa.list_(pa.string()): ("variant_names", "acronyms"),
+    }
+    kind_of = {name: kind for kind, names in kinds.items() for name in names}
+    return pa.schema([(name, kind_of.get(name, pa.string())) for name in frame.columns])
+
+
+def entities_of_strings(frames: RunFrames) -> pa.Table:
+    """For each string its main entity: affiliation_id, entity_id, preferred_name, match_probability."""
+    import pyarrow as pa
+
+    main = frames.mentions[frames.mentions["role"] == "main"]
+    names = dict(zip(frames.institutions["entity_id"], frames.institutions["preferred_name"], strict=True))
+    return pa.table(
+        {
+            "affiliation_id": pa.array(main["affiliation_id"], pa.string()),
+            "entity_id": pa.array(main["entity_id"], pa.string()),
+            "preferred_name": pa.array([names[e] for e in main["entity_id"]], pa.string()),
+            "match_probability": pa.array(main["match_probability"], pa.float64()),
+        }
+    )

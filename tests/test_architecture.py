@@ -1,4 +1,4 @@
-"""Who may import whom: blocking is the ground floor, nouns stand below verbs, verbs never import a sibling verb."""
+"""Who may import whom: blocking is the ground floor, nouns stand below verbs, verbs import no sibling."""
 
 import ast
 import subprocess
@@ -119,7 +119,16 @@ def test_no_print_and_no_eval_in_the_library() -> None:
 
 @pytest.mark.parametrize("package", ["pipeline", "blocking"])
 def test_importing_a_package_loads_nothing_heavy(package: str) -> None:
-    heavy = "{'torch', 'transformers', 'sentence_transformers', 'faiss', 'hdbscan', 'sklearn', 'duckdb', 'pandas'}"
+    heavy = {
+        "torch",
+        "transformers",
+        "sentence_transformers",
+        "faiss",
+        "hdbscan",
+        "sklearn",
+        "duckdb",
+        "pandas",
+    }
     code = f"import sys, {package}; found = {heavy} & set(sys.modules); sys.exit(str(found) if found else 0)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0, done.stderr

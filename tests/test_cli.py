@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import gzip
 import json
+import logging
 import os
 import pty
 import resource
@@ -14,8 +15,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pyarrow as pa
@@ -23,6 +25,7 @@ import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner, Result
 
+from blocking import block
 from pipeline.cli import main
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -30,7 +33,7 @@ EXAMPLE = ROOT / "examples" / "affiliations.csv"
 TABLES = {"mentions.parquet", "mentions.csv", "institutions.parquet", "institutions.csv", "pairs.parquet"}
 FILES = TABLES | {"set_aside.parquet", "sources.parquet", "resolved.csv", "report.html", "manifest.json"}
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1"}
-HEAVY = "{'torch', 'transformers', 'sentence_transformers', 'pandas', 'pyarrow', 'faiss', 'duckdb', 'sklearn', 'hdbscan'}"
+HEAVY = {"torch", "transformers", "sentence_transformers", "pandas", "pyarrow", "faiss", "duckdb", "sklearn"}
 
 
 def affil(*arguments: object, stdin: bytes | None = None) -> Result:
@@ -100,8 +103,8 @@ def test_help_comes_at_once(arguments: list[str]) -> None:
 @pytest.mark.parametrize("arguments", [["--help"], ["resolve", "--help"]])
 def test_help_loads_nothing_heavy(arguments: list[str]) -> None:
     code = (
-        f"import sys\nfrom pipeline.cli import main\ntry:\n    main({arguments})\nexcept SystemExit:\n    pass\n"
-        f"sys.exit(str({HEAVY} & set(sys.modules) or ''))"
+        f"import sys\nfrom pipeline.cli import main\ntry:\n    main({arguments})\n"
+        f"except SystemExit:\n    pass\nsys.exit(str({HEAVY} & set(sys.modules) or ''))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
     assert done.stderr.strip() == ""
@@ -218,7 +221,8 @@ def test_bars_are_drawn_on_a_terminal_only(small: Path, tmp_path: Path) -> None:
     ) as process:
         os.close(theirs)
         drawn = b""
-        with suppress_end_of_terminal():
+        # Linux says EIO once the other end of a terminal is closed.
+        with suppress(OSError):
             while part := os.read(ours, 4096):
                 drawn += part
         printed = process.communicate()[0]
@@ -229,12 +233,25 @@ def test_bars_are_drawn_on_a_terminal_only(small: Path, tmp_path: Path) -> None:
     assert b"institutions" in printed and b"\x1b" not in printed
 
 
-@contextmanager
-def suppress_end_of_terminal() -> Iterator[None]:
-    try:
-        yield
-    except OSError:  # Linux says EIO once the other end of a terminal is closed.
-        pass
+def test_warnings_of_the_library_are_lines_unless_only_errors_are_wanted(
+    small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def warn(*arguments: Any, **more: Any) -> Any:
+        logging.getLogger("blocking.blocks").warning("a block is\n%s", "large")
+        logging.getLogger("blocking.blocks").info("unasked")
+        return block(*arguments, **more)
+
+    monkeypatch.setattr("pipeline.resolution.block", warn)
+    assert affil("resolve", small, "--output", tmp_path / "a").stderr == "affil: a block is large\n"
+    assert affil("resolve", small, "--output", tmp_path / "b", "--json").stderr == "affil: a block is large\n"
+    assert affil("resolve", small, "--output", tmp_path / "c", "--quiet").stderr == ""
+
+
+def test_a_terminal_without_unicode_gets_escapes(run: Path) -> None:
+    name = next(s for s in pd.read_parquet(run / "mentions.parquet")["affiliation"] if "ü" in s)
+    done = CliRunner(charset="ascii").invoke(main, ["explain", str(run), name, name])
+    assert done.exit_code == 0, done.exception
+    assert "\\xfc" in done.stdout and "ü" not in done.stdout
 
 
 def test_rescoring_and_an_encoder_from_folders(reranker: Path, encoder: Path, tmp_path: Path) -> None:
@@ -451,9 +468,9 @@ def test_a_closed_parent_is_refused(small: Path, tmp_path: Path) -> None:
 # --- the disk is full, the run is stopped
 
 
-@pytest.mark.parametrize("n_bytes", [2_000, 30_000, 70_000, 130_000, 300_000])
+@pytest.mark.parametrize("n_bytes", [2_000, 70_000, 300_000])
 def test_a_full_disk_leaves_nothing(n_bytes: int, tmp_path: Path) -> None:
-    """A file size limit stops the run where the first file outgrows it: at reading, at tables, at the report."""
+    """A file size limit stops the run where the first file outgrows it: rows, resolved rows, pairs."""
 
     def limit() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (n_bytes, n_bytes))

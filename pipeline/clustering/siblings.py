@@ -12,7 +12,7 @@ Float64s = npt.NDArray[np.float64]
 def set_siblings_apart(
     left: Int64s, right: Int64s, probability: Float64s, group: Int64s
 ) -> tuple[Int64s, Int64s, Float64s]:
-    """Pairs of items, and for each item its group, to the pairs in which items of one group have probability 0.
+    """Pairs of items, and for each item its group, to pairs in which items of one group have probability 0.
 
     Evidence and not a cannot-link: one wrong merge would otherwise keep two large clusters apart for good
     (measured on the train and tune folds: B³ F1 .931 with cannot-links, .938 so).

@@ -29,9 +29,9 @@ MEASURES = {
     "b3_f1": "Quality (B³ F1)",
     "b3_precision": "B³ precision",
     "b3_recall": "B³ recall",
-    "pairwise_f1": "Pairwise F1",
-    "pairwise_precision": "Pairwise precision",
-    "pairwise_recall": "Pairwise recall",
+    "pair_f1": "Pairwise F1",
+    "pair_precision": "Pairwise precision",
+    "pair_recall": "Pairwise recall",
 }
 
 

@@ -15,7 +15,6 @@ RULE_NAMES = {
     "organization_neighbours": "similar organisation name",
     "acronym_place": "same acronym and place",
     "shared_key": "shared identifier",
-    "second_pass": "second pass",
 }
 
 # Control characters, lone surrogates and the noncharacters of HTML: they would break or scramble the page.

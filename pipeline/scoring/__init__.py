@@ -1,4 +1,4 @@
-"""Score: candidate pairs become log-odds: features for every pair, a cross-encoder where those are in doubt."""
+"""Score: candidate pairs become log-odds: features for every pair, a cross-encoder where in doubt."""
 
 from pipeline.scoring.additive import AdditiveModel
 from pipeline.scoring.cross_encoder import CrossEncoderScorer, PairRescorer

@@ -1,7 +1,8 @@
 """The feature model: a sum of small tables over one or two binned features, read from a JSON file.
 
-Additive with pairwise interactions (Lou et al. 2013, "Accurate intelligible models with pairwise interactions"),
-so that the contribution of every feature to a decision can be read off exactly. Fitted by `affil train scorer`.
+Additive with pairwise interactions (Lou et al. 2013, "Accurate intelligible models with pairwise
+interactions"), so that the contribution of every feature to a decision can be read off exactly. Fitted by
+`affil train scorer`.
 """
 
 from __future__ import annotations
@@ -54,7 +55,7 @@ class AdditiveModel:
         return total
 
     def contributions(self, values: npt.NDArray[np.float32]) -> dict[str, Float64s]:
-        """Features to the summands of their log-odds: "intercept", "feature" or "feature × feature" to shape (n,)."""
+        """Features to the summands of their log-odds, shape (n,) each, by the names of their features."""
         bins = self._bins(values)
         parts = {"intercept": np.full(len(values), self.intercept)}
         for term in self.terms:
@@ -68,12 +69,12 @@ class AdditiveModel:
         }
 
     def to_json(self) -> str:
-        """The model as JSON text, one term a line, so that a person can read it and a diff can show a change."""
+        """The model as JSON text, one term a line, so that people can read and compare it."""
         terms = ",\n  ".join(
             json.dumps({"features": t.features, "table": np.round(t.table, 4).tolist()}) for t in self.terms
         )
         edges = ",\n  ".join(
-            f"{json.dumps(f)}: {json.dumps([round(float(e), 5) for e in self.edges[f]])}"
+            f"{json.dumps(f)}: {json.dumps([_rounded(float(e)) for e in self.edges[f]])}"
             for f in self.features
         )
         head = f'"format": {json.dumps(FORMAT)},\n "intercept": {self.intercept:.5f}'
@@ -113,3 +114,16 @@ class AdditiveModel:
                 f"{path or 'the shipped pair model'}: unknown feature {unknown[0]!r}; refit the model"
             )
         return model
+
+
+def _rounded(edge: float) -> float:
+    """An edge with as few decimals, five or more, as leave every float32 value on its side of it."""
+    below = _float32_below(edge)
+    candidates = (round(edge, n) for n in range(5, 18))
+    return next((e for e in candidates if _float32_below(e) == below), edge)
+
+
+def _float32_below(number: float) -> float:
+    """The largest float32 that is not above a number."""
+    nearest = np.float32(number)
+    return float(nearest if float(nearest) <= number else np.nextafter(nearest, np.float32(-np.inf)))

@@ -5,9 +5,11 @@ from __future__ import annotations
 import csv
 import gzip
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.resources import files
+from pathlib import Path
 
 import numpy as np
 
@@ -51,8 +53,7 @@ class ScoringSettings:
     revision: str | None = None
 
     def __post_init__(self) -> None:
-        low, high = self.rescoring_band
-        if not 0 <= low <= high <= 1:
+        if not _is_band(self.rescoring_band):
             raise UsageError(
                 f"scoring.rescoring_band must be two probabilities in order, got {self.rescoring_band}"
             )
@@ -62,22 +63,49 @@ class ScoringSettings:
             raise UsageError(f"scoring.device must be auto, cpu or cuda, got {self.device!r}")
         if self.batch_size < 1:
             raise UsageError(f"scoring.batch_size must be 1 or more, got {self.batch_size}")
+        if self.max_rescored < 0:
+            raise UsageError(f"scoring.max_rescored must be 0 or more, got {self.max_rescored}")
+        if self.max_length is not None and self.max_length < 1:
+            raise UsageError(f"scoring.max_length must be 1 or more, got {self.max_length}")
 
 
-@lru_cache(maxsize=1)
-def _prior() -> tuple[dict[str, int], int]:
+def _is_band(band: Sequence[object]) -> bool:
+    """Whether a band is two probabilities, the lower one first; a settings file can hold anything."""
+    numbers = [x for x in band if isinstance(x, int | float)]
+    return len(band) == len(numbers) == 2 and 0 <= numbers[0] <= numbers[1] <= 1
+
+
+#: Beside a feature model: the document frequencies that its features were weighted with.
+_FREQUENCIES = "document_frequency.tsv.gz"
+
+
+@lru_cache(maxsize=4)
+def _prior(model_path: str | None) -> tuple[dict[str, int], int]:
     """Document frequencies of tokens that were counted when the model was fitted, and of how many texts."""
-    resource = files("pipeline") / "models" / "pair_scorer" / "document_frequency.tsv.gz"
-    if not resource.is_file():
-        return {}, 0
-    lines = gzip.decompress(resource.read_bytes()).decode("utf-8").splitlines()
-    rows = csv.reader(lines[1:], delimiter="\t", quoting=csv.QUOTE_NONE)
-    return {token: int(count) for token, count in rows}, int(lines[0])
+    own = Path(model_path).parent / _FREQUENCIES if model_path else None
+    shipped = files("pipeline") / "models" / "pair_scorer" / _FREQUENCIES
+    resource = own if own and own.is_file() else shipped
+    try:
+        lines = gzip.decompress(resource.read_bytes()).decode("utf-8").splitlines()
+        rows = csv.reader(lines[1:], delimiter="\t", quoting=csv.QUOTE_NONE)
+        return {token: int(count) for token, count in rows}, int(lines[0])
+    except (OSError, EOFError, ValueError, IndexError) as error:
+        raise UsageError(f"{resource}: no token frequencies ({error}); fit the scorer again") from error
 
 
-def fit_vocabulary(forms: Forms, use_prior: bool = True) -> Vocabulary:
-    """Token weights of these mentions, with the shipped document frequencies behind them."""
-    prior, n_prior = _prior() if use_prior else ({}, 0)
+def fit_vocabulary(forms: Forms, model_path: str | None = None, *, use_prior: bool = True) -> Vocabulary:
+    """Token weights of these mentions, with the document frequencies of a feature model behind them.
+
+    Args:
+        forms: the mentions.
+        model_path: the feature model that will see the weights, None for the shipped one. The frequencies lie
+            beside it; without such a file the shipped ones are taken.
+        use_prior: False weighs by the mentions alone.
+
+    Raises:
+        UsageError: the file of frequencies is broken.
+    """
+    prior, n_prior = _prior(model_path) if use_prior else ({}, 0)
     both = zip(forms.context, forms.organization, strict=True)
     return Vocabulary.fit([f"{context} {organization}" for context, organization in both], prior, n_prior)
 

@@ -16,8 +16,8 @@ from pipeline.concepts import concept_tokens
 Float32s = npt.NDArray[np.float32]
 Int64s = npt.NDArray[np.int64]
 
-#: A token that is found in the other text with at most this little doubt is a spelling of it (partial ratio, 0–1).
-#: Below .75 unrelated words of like endings begin to pass; measured on the train fold by the scorer's loss.
+#: A token that is found in the other text at this partial ratio (0–1) or above is a spelling of it. Below .75
+#: unrelated words of like endings begin to pass; measured on the train fold by the scorer's loss.
 _SPELLING = 0.75
 
 
@@ -39,11 +39,11 @@ class Vocabulary:
         for text in texts:
             for token in set(concept_tokens(text)):
                 count[token] = count.get(token, 0) + 1
-        token = sorted(count)
+        tokens = sorted(count)
         n = len(texts) + n_prior
-        frequency = np.array([count[t] + (prior or {}).get(t, 0) for t in token], np.float64)
-        weight = np.log((1 + n) / (0.5 + frequency)) / np.log(2 * (1 + n)) if token else np.empty(0)
-        return cls({t: i for i, t in enumerate(token)}, token, weight.astype(np.float32))
+        frequency = np.array([count[t] + (prior or {}).get(t, 0) for t in tokens], np.float64)
+        weight = np.log((1 + n) / (0.5 + frequency)) / np.log(2 * (1 + n)) if tokens else np.empty(0)
+        return cls({t: i for i, t in enumerate(tokens)}, tokens, weight.astype(np.float32))
 
     def table(self, texts: Sequence[str]) -> sparse.csr_array:
         """Texts to a binary matrix, shape (n texts, n tokens); tokens outside the vocabulary are left out."""

@@ -1,4 +1,4 @@
-"""Fit an additive model with pairwise interactions by gradient boosting, and read it off the trees as tables."""
+"""Fit an additive model with pairwise interactions by gradient boosting, and read it off the trees."""
 
 from __future__ import annotations
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import csv
 import gzip
 import io
-import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -58,18 +57,17 @@ def train_scorer(
     """A labelled TSV or CSV to the files of a pair scorer in `output`; yields a line a step.
 
     Raises:
-        UsageError: no such file or column, or a fold without strings.
+        UsageError: no such file or column, a row without a label, or a fold that has nothing to teach.
     """
     folds = read_folds(labels_file, affiliation_column, cluster_column, fold_column)
     counts, n_texts = document_frequency([s for s, _ in folds["train"]])
     yield f"{n_texts:,} texts give weights to {len(counts):,} tokens"
-    train = labelled_pairs(folds["train"], (counts, n_texts))
+    train, tune = (_fit_to_learn(labels_file, f, folds[f], (counts, n_texts)) for f in ("train", "tune"))
     yield f"train: {len(train.is_match):,} candidate pairs, {train.is_match.mean():.1%} of one label"
     model = fit_additive(train.values, train.is_match, list(NAMES), BoostingRecipe(seed=seed))
     text = model.to_json()
     # What is measured is what is shipped: the file as it reads back, not the model in memory.
     model = AdditiveModel.from_json(text, "the model just fitted")
-    tune = labelled_pairs(folds["tune"], (counts, n_texts))
     logit = model.logits(tune.values)
     scaling = PlattScaling.fit(logit, tune.is_match.astype(np.float64))
     yield f"train {_quality(model.logits(train.values), train)}"
@@ -88,17 +86,20 @@ def read_folds(path: Path, affiliation: str, cluster: str, fold: str) -> dict[st
     """A labelled file to (string, label) pairs by fold, in the order of the file, each string once."""
     if not path.is_file():
         raise UsageError(f"no such file: {path}")
-    with path.open(encoding="utf-8", newline="") as lines:
-        rows = csv.DictReader(lines, delimiter="\t" if path.suffix == ".tsv" else ",")
-        missing = [c for c in (affiliation, cluster, fold) if c not in (rows.fieldnames or [])]
-        if missing:
-            raise UsageError(
-                f"{path}: no column {missing[0]!r}; there are {', '.join(rows.fieldnames or [])}"
-            )
-        folds: dict[str, dict[str, str]] = {"train": {}, "tune": {}}
-        for row in rows:
-            if row[fold] in folds:
-                folds[row[fold]].setdefault(row[affiliation], row[cluster])
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{path} is not UTF-8: {error}; convert it first") from error
+    rows = csv.DictReader(io.StringIO(text, newline=""), delimiter="\t" if path.suffix == ".tsv" else ",")
+    missing = [c for c in (affiliation, cluster, fold) if c not in (rows.fieldnames or [])]
+    if missing:
+        raise UsageError(f"{path}: no column {missing[0]!r}; there are {', '.join(rows.fieldnames or [])}")
+    folds: dict[str, dict[str, str]] = {"train": {}, "tune": {}}
+    for row in rows:
+        if row[fold] in folds:
+            if not row[affiliation] or not row[cluster]:
+                raise UsageError(f"{path}, line {rows.line_num}: no {affiliation} or no {cluster}")
+            folds[row[fold]].setdefault(row[affiliation], row[cluster])
     for name, found in folds.items():
         if not found:
             raise UsageError(f"{path}: no row of fold {name!r} in column {fold!r}")
@@ -109,6 +110,20 @@ def document_frequency(strings: Sequence[str]) -> tuple[Counter[str], int]:
     """In how many strings each token stands, and how many strings."""
     counts = Counter(token for text in strings for token in set(concept_tokens(compare(text))))
     return Counter({t: n for t, n in counts.items() if n >= _MIN_FREQUENCY}), len(strings)
+
+
+def _fit_to_learn(
+    path: Path, fold: str, rows: Sequence[tuple[str, str]], prior: tuple[Counter[str], int]
+) -> LabelledPairs:
+    """The labelled pairs of a fold; UsageError where they are not of both kinds."""
+    pairs = labelled_pairs(rows, prior)
+    n_matches = int(pairs.is_match.sum())
+    if n_matches in (0, len(pairs.is_match)):
+        raise UsageError(
+            f"{path}: the {len(pairs.is_match):,} candidate pairs of fold {fold!r} hold {n_matches:,} of one"
+            " label; a scorer needs pairs of one label and of two"
+        )
+    return pairs
 
 
 def labelled_pairs(rows: Sequence[tuple[str, str]], prior: tuple[Counter[str], int]) -> LabelledPairs:
@@ -138,8 +153,8 @@ def _labels(mentions: Mentions, forms: Forms, label_of: dict[str, str]) -> npt.N
 def _quality(logit: npt.NDArray[np.float64], pairs: LabelledPairs) -> str:
     found: Any = reliability(1 / (1 + np.exp(-logit)), pairs.is_match)
     return (
-        f"{found.n_pairs:,} pairs: average precision {found.average_precision:.4f}, log loss {found.log_loss:.4f},"
-        f" calibration error {found.expected_calibration_error:.4f}"
+        f"{found.n_pairs:,} pairs: average precision {found.average_precision:.4f},"
+        f" log loss {found.log_loss:.4f}, calibration error {found.expected_calibration_error:.4f}"
     )
 
 

@@ -61,10 +61,10 @@ def test_keys_propose_what_texts_do_not_and_still_get_a_cosine():
 
 
 def test_a_pair_carries_every_rule_that_proposed_it():
-    keys = {"acronym_place": [None, None, "o", None, None, "o"], "second_pass": ["s", "s", *[None] * 4]}
+    keys = {"acronym_place": [None, None, "o", None, None, "o"], "shared_key": ["s", "s", *[None] * 4]}
     found = rules_of(block(TEXTS, keys))
     assert found[2, 5] == {"same_form", "acronym_place"}
-    assert found[0, 1] == {"neighbours", "second_pass"}
+    assert found[0, 1] == {"neighbours", "shared_key"}
 
 
 def test_second_view_adds_its_own_pairs_with_the_cosine_of_the_first():

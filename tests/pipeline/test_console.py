@@ -9,8 +9,14 @@ from pipeline.explanation import Explanation, Link
 
 MANIFEST = {
     "counts": {
-        **{"rows": 1234567, "set_aside": 5, "distinct": 1000, "mentions": 1100, "pairs_proposed": 98765},
-        **{"pairs_rescored": 321, "institutions": 400, "largest_cluster": 77},
+        "rows": 1234567,
+        "set_aside": 5,
+        "distinct": 1000,
+        "mentions": 1100,
+        "pairs_proposed": 98765,
+        "pairs_rescored": 321,
+        "institutions": 400,
+        "largest_cluster": 77,
     },
     "seconds": 12.34,
     "stages": [

@@ -51,7 +51,7 @@ def check_nothing_lost(outcome: JobOutcome, rows: list[str]) -> None:
     assert mentions["mention_id"].is_unique
     for row, string_id in zip(resolved, sources["affiliation_id"], strict=True):
         known = isinstance(string_id, str) and string_id in main.index
-        assert row["entity_id"] == (main.at[string_id, "entity_id"] if known else "")
+        assert row["entity_id"] == (main.loc[string_id, "entity_id"] if known else "")
     assert (folder / "report.html").stat().st_size > 1000
 
 
@@ -107,9 +107,12 @@ def test_a_run_of_blank_rows_is_complete(tmp_path: Path) -> None:
     assert {"resolved.csv", "sources.parquet", "pairs.parquet", "report.html", "manifest.json"} <= names
 
 
-def test_a_cell_of_ten_megabytes(tmp_path: Path) -> None:
-    text = "Department of Physics, University of Oxford, Oxford, UK; "
-    rows = [text * (10_000_000 // len(text)), "x" * 10_000_000, "University of Oxford, UK"]
+@pytest.mark.parametrize(
+    "unit",
+    ["x", "Department of Physics, University of Oxford, Oxford, UK; "],
+)
+def test_a_cell_of_ten_megabytes(unit: str, tmp_path: Path) -> None:
+    rows = [unit * (10_000_000 // len(unit)), "University of Oxford, UK"]
     outcome = run_job([str(write_csv(tmp_path / "in.csv", rows))], tmp_path / "run")
     check_nothing_lost(outcome, rows)
     assert outcome.manifest["seconds"] < 60
@@ -119,7 +122,8 @@ def test_lone_surrogates_come_as_escapes(tmp_path: Path) -> None:
     """JSON can say what UTF-8 cannot hold."""
     path = tmp_path / "in.jsonl"
     path.write_text(
-        '{"affiliation": "Univ \\ud800 Oxford, UK"}\n{"affiliation": "Univ Oxford, UK"}\n{"affiliation": "\\udfff"}\n'
+        '{"affiliation": "Univ \\ud800 Oxford, UK"}\n{"affiliation": "Univ Oxford, UK"}\n'
+        '{"affiliation": "\\udfff"}\n'
     )
     outcome = run_job([str(path)], tmp_path / "run")
     check_nothing_lost(outcome, ["Univ \\ud800 Oxford, UK", "Univ Oxford, UK", "\\udfff"])
@@ -160,7 +164,7 @@ def test_a_pipe_is_read_once(tmp_path: Path) -> None:
     """`affil resolve <(zcat …)`: what was hashed could not be read again."""
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
-    content = gzip.compress(b"affiliation\nUniv Oxford, UK\nETH Zurich\n")
+    content = gzip.compress(b"affiliation\nUniv Oxford\nETH Zurich\n")
     for was_finished in (False, True):
         writer = threading.Thread(target=pipe.write_bytes, args=(content,))
         writer.start()
@@ -252,8 +256,8 @@ def test_the_manifest_tells_how_the_run_was_made(tmp_path: Path) -> None:
     assert manifest["seconds"] == pytest.approx(sum(s["seconds"] for s in manifest["stages"]), abs=0.01)
 
 
-def test_a_file_name_that_is_no_text(tmp_path: Path) -> None:
+def test_a_file_name_that_is_no_text_is_refused(tmp_path: Path) -> None:
     name = os.fsdecode(str(tmp_path).encode() + b"/caf\xe9.csv")
-    write_csv(Path(name), ["Univ Oxford, UK"])
-    outcome = run_job([name], tmp_path / "run")
-    assert outcome.manifest["inputs"][0].endswith("caf\\udce9.csv")
+    with pytest.raises(UsageError, match=r"caf\\udce9\.csv is not valid UTF-8; rename"):
+        run_job([name], tmp_path / "run")
+    assert list(tmp_path.iterdir()) == []

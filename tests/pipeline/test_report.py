@@ -92,7 +92,7 @@ MANIFEST = {
         {"name": "score", "seconds": 88.0, "peak_memory_mb": 1100},
     ],
     "warnings": ["12 strings were read as Windows-1252."],
-    "evaluation": {"b3_f1": 0.9621, "pairwise_f1": 0.931},
+    "evaluation": {"b3_f1": 0.9621, "pair_f1": 0.931},
 }
 
 

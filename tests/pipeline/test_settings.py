@@ -8,7 +8,8 @@ from pipeline.settings import Settings
 def test_a_file_sets_what_it_names(tmp_path) -> None:
     file = tmp_path / "affil.toml"
     file.write_text(
-        "[blocking]\nn_neighbours = 12\n[clustering]\nmin_match_probability = 1\n[scoring]\nrescoring_band = [0.2, 0.8]\n"
+        "[blocking]\nn_neighbours = 12\n[clustering]\nmin_match_probability = 1\n"
+        "[scoring]\nrescoring_band = [0.2, 0.8]\n"
     )
     settings = Settings.read(file)
     assert settings.blocking.n_neighbours == 12

@@ -1,0 +1,190 @@
+"""What a segment names: an organisation of some class, a part of one, or an address."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pipeline.lexicon import Head, Lexicon, keys_of
+from pipeline.parsing.naming import (
+    ACRONYM,
+    JOINING,
+    TOKEN,
+    has_own_word,
+    keys_in,
+    kind_of_acronym_before_unit,
+    kind_of_acronym_name,
+    trim_joining,
+)
+from pipeline.parsing.segments import Part
+from pipeline.places import Gazetteer, strip_postcodes
+
+#: The hospital or else the university that begins a name without spaces; what follows is a part of it.
+_UNSPACED_NAME = re.compile(
+    r"(.+(?:医院|醫院|病院|병원|โรงพยาบาล\S+)|.+?(?:大学|大學|대학교|과학기술원|มหาวิทยาลัย\S*))(?=\S|\s)\s*(.+)"
+)
+#: Head words of units that can be organisations of their own.
+_PART = re.compile(
+    r"cent(?:er|re|ro|rum)|zentrum|school|ecole|escuela|college|institute?|institut\w*|lab\w*|clinic|klinik"
+    r"|medical|key|program|cluster|law|graduate|hub|core|business"
+)
+_STREET = re.compile(
+    r"(?:str|strasse|straat|street|st|road|rd|avenue|ave|av|rue|via|viale|calle|blvd|boulevard|lane|drive|dr"
+    r"|way|square|floor|building|bldg|box|bp|km|rua|avenida|carretera|ctra|piazza|plaza|place|allee|weg|platz"
+    r"|gade|vej|gatan|vagen|ul|ulica|prospekt|cedex|campus|district|block|suite|cs|cp|cep|highway|parkway"
+    r"|route|chemin|quai)"
+)
+_STREET_ENDS = ("strasse", "straat", "gatan", "gasse")
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A named thing in a text.
+
+    Attributes:
+        kind: a class of `pipeline.lexicon.CLASSES`, or acronym, unknown, part, topic, address.
+        position: number of the part that it stands in; half a step before it where a unit followed.
+        is_specific: whether the name has a word of its own (`University Hospital` has none).
+    """
+
+    text: str
+    kind: str
+    position: float
+    acronyms: tuple[str, ...] = ()
+    is_specific: bool = True
+
+
+def classify(part: Part, position: float) -> list[Segment]:
+    """A part to what it names: usually one thing, two for `Faculty of Medicine University of Porto`."""
+    whole = _acronym(part, position) or _unspaced(part, position)
+    if whole:
+        return whole
+    text = _without_trailing_places(strip_postcodes(part.text) or part.text)
+    spans = [(m.start(), k) for m in TOKEN.finditer(text) for k in keys_of(m[0])]
+    keys = [k for _, k in spans]
+    heads = Lexicon.load().heads(keys)
+    start = _name_behind_unit(heads, keys)
+    if start:
+        unit = trim_joining(text[: spans[start][0]].strip(" -,"))
+        rest = classify(Part(text[spans[start][0] :], part.acronyms), position)
+        return [Segment(unit, "unit", position), *rest]
+    cut = _unit_behind_name(heads, keys)
+    if cut:
+        name, unit = text[: spans[cut][0]].strip(" -,"), text[spans[cut][0] :]
+        is_specific = has_own_word(keys[:cut])
+        # A unit stands between the name and the place behind it, so the place is no campus of the name.
+        found = Segment(name, "university", position - 0.5, part.acronyms, is_specific)
+        return [found, Segment(unit, "unit", position)]
+    kind = _kind(heads, keys)
+    return [Segment(text, kind, position, part.acronyms, kind == "academy" or has_own_word(keys))]
+
+
+def _acronym(part: Part, position: float) -> list[Segment]:
+    """`CERN`, `ETH Zurich` or `UCSD School of Medicine`; none for anything else."""
+    text = strip_postcodes(part.text) or part.text
+    if text.isupper() and ACRONYM.fullmatch(text):
+        known = Lexicon.load().acronyms.get(text.replace(".", "").replace("-", ""), "acronym")
+        # An institute that is known by its acronym alone (CERN, EMBL) is no part of another.
+        return [Segment(text, "academy" if known == "institute" else known, position, (text,))]
+    if kind := kind_of_acronym_name(part.text):
+        return [Segment(part.text, kind, position, part.acronyms)]
+    if kind := kind_of_acronym_before_unit(part.text):
+        first, _, unit = part.text.partition(" ")
+        return [Segment(first, kind, position, (first,)), Segment(unit, "unit", position)]
+    return []
+
+
+def _unspaced(part: Part, position: float) -> list[Segment]:
+    """`清华大学材料学院` is a school of a university; none for a name with spaces."""
+    found = _UNSPACED_NAME.match(part.text)
+    if not found:
+        return []
+    keys = keys_of(found[1])
+    kind = _kind(Lexicon.load().heads(keys), keys)
+    return [Segment(found[1], kind, position, part.acronyms), Segment(found[2].strip(), "unit", position)]
+
+
+def _without_trailing_places(text: str) -> str:
+    """`Royal Marsden Hospital London UK` without its places; `Queen's University Belfast` stays."""
+    rest, places = Gazetteer.load().strip_trailing_places(text)
+    keys = keys_in(rest)
+    if not places or not has_own_word(keys):
+        return text
+    if len(places) > 1:
+        return rest if any(p.kind != "city" for p in places) else text
+    if places[0].kind == "city":
+        return rest if set(keys_in(text[len(rest) :])) <= set(keys) else text
+    # A lone country may end a name (`Universidad Autonoma Mexico`), unless a head word ends it already.
+    return rest if places[0].kind == "country" and Lexicon.load().kind_of_word(keys[-1]) else text
+
+
+def _kind(heads: Sequence[Head], keys: Sequence[str]) -> str:
+    """What a segment with these heads names."""
+    kinds = {h.kind for h in heads}
+    for kind in ("hospital", "university", "academy"):
+        if kind in kinds:
+            return kind
+    if heads and heads[0].kind == "unit" and heads[0].start <= 1:
+        return "part" if _PART.fullmatch(keys[heads[0].start]) else "unit"
+    if heads and heads[-1].end == len(keys) and heads[-1].kind in ("company", "unit"):
+        last = keys[heads[-1].start :]
+        is_part = any(_PART.fullmatch(k) for k in last)
+        return "company" if heads[-1].kind == "company" else "part" if is_part else "unit"
+    for kind in ("institute", "college", "agency", "unit"):
+        if kind in kinds:
+            return kind
+    return _kind_without_head(keys)
+
+
+def _kind_without_head(keys: Sequence[str]) -> str:
+    lexicon = Lexicon.load()
+    has_number = any(any(c.isdigit() for c in k) for k in keys)
+    has_street = any(_STREET.fullmatch(k) or k.endswith(_STREET_ENDS) for k in keys)
+    if has_street or (has_number and len(keys) <= 3):
+        return "address"
+    content = [k for k in keys if k not in JOINING]
+    is_topic = all(lexicon.is_subject(k) or k.isdigit() for k in content)
+    return "topic" if is_topic else "unknown"
+
+
+def _name_behind_unit(heads: Sequence[Head], keys: Sequence[str]) -> int:
+    """Where the name begins in `Faculty of Medicine University of Porto`; 0 where no unit leads."""
+    strong = [h for h in heads if h.kind in ("hospital", "university", "academy")]
+    if not strong or heads[0].kind != "unit" or heads[0].start > 1:
+        return 0
+    start = _name_start(keys, strong[0])
+    return start if start > heads[0].end else 0
+
+
+def _name_start(keys: Sequence[str], head: Head) -> int:
+    """First token of the name around `head`, walking left over what can belong to a name."""
+    lexicon = Lexicon.load()
+    start = head.start
+    while start > 0:
+        key = keys[start - 1]
+        if key in JOINING or (lexicon.is_subject(key) and key not in lexicon.adjectives):
+            break
+        if lexicon.kind_of_word(key) == "unit":
+            break
+        start -= 1
+    return start
+
+
+def _unit_behind_name(heads: Sequence[Head], keys: Sequence[str]) -> int:
+    """Where a unit begins in `Indiana University School of Medicine`; 0 where none follows a university."""
+    kinds = {h.kind for h in heads}
+    if "university" not in kinds or "hospital" in kinds:
+        return 0
+    first = next(h for h in heads if h.kind == "university")
+    for h in heads:
+        if h.start < first.end or h.kind not in ("unit", "college", "institute"):
+            continue
+        if h.start > first.end and keys[h.start - 1] in JOINING:
+            continue
+        if h.start == first.end and first.start == 0:
+            continue
+        # `Northwestern University Feinberg School`: the name ends with its head, unless that leads.
+        leads = first.start == 0 or (first.end < len(keys) and keys[first.end] in JOINING)
+        return h.start if leads else first.end
+    return 0
