@@ -68,7 +68,7 @@ def resolve(
         mentions = parse(cleaned, settings.parsing, tick)
     with stage("normalize"):
         forms = normalize(mentions, settings.normalization)
-        vocabulary = fit_vocabulary(forms)
+        vocabulary = fit_vocabulary(forms, settings.scoring.model)
     with stage("block") as tick:
         pairs = block(forms.views, forms.keys, settings.blocking, encoder=models.encoder, on_progress=tick)
     with stage("score") as tick:

@@ -220,7 +220,9 @@ def test_the_order_of_the_items_does_not_matter(items, random):
     def contents(pairs, rows):
         """Pairs by what the items hold, since equal items may stand in for each other."""
         both = zip(pairs.left.tolist(), pairs.right.tolist(), strict=True)
-        ends = [sorted((repr(rows[a]), repr(rows[b]))) for a, b in both]
+        # None and "" are no key alike.
+        held = [repr((*texts, key or None)) for *texts, key in rows]
+        ends = [sorted((held[a], held[b])) for a, b in both]
         values = zip(ends, pairs.similarity.tolist(), pairs.rule.tolist(), strict=True)
         return sorted((*end, similarity, rule) for end, similarity, rule in values)
 

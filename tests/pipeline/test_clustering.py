@@ -38,6 +38,8 @@ class Pairs:
     probability: np.ndarray
 
     def cluster(self, settings: ClusteringSettings | None = None, **options: object) -> Clusters:
+        """By plain average linkage where no settings are given: missing pairs count in full, a cut at .5."""
+        settings = settings or ClusteringSettings(min_match_probability=0.5, missing_pair_weight=1.0)
         return cluster_items(self.n, self.left, self.right, self.probability, settings, **options)
 
     def dense(self) -> np.ndarray:
@@ -140,7 +142,7 @@ def test_average_equals_dense_average_linkage(seed: int, threshold: float) -> No
     np.fill_diagonal(distance, 0.0)
     tree = linkage(squareform(distance, checks=False), "average")
     expected = canonical(fcluster(tree, 1.0 - threshold, "distance").astype(np.int64))
-    found = pairs.cluster(ClusteringSettings(min_match_probability=threshold))
+    found = pairs.cluster(ClusteringSettings(min_match_probability=threshold, missing_pair_weight=1.0))
     assert found.label.tolist() == expected.tolist()
 
 
