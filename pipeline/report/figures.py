@@ -200,7 +200,7 @@ def member_chart(mentions: pd.DataFrame) -> Chart:
     return Chart(
         "How sure each string's place is",
         "The probability that a string belongs to the institution it was given to. "
-        "Strings that stand alone have none.",
+        "For a string that stands alone: that it does.",
         "strings",
         ("strings",),
         _bars(_edge_labels(MEMBER_EDGES), [_histogram(values, MEMBER_EDGES)]),
