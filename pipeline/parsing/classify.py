@@ -131,9 +131,12 @@ def _kind(heads: Sequence[Head], keys: Sequence[str]) -> str:
         last = keys[heads[-1].start :]
         is_part = any(_PART.fullmatch(k) for k in last)
         return "company" if heads[-1].kind == "company" else "part" if is_part else "unit"
-    for kind in ("institute", "college", "agency", "unit"):
+    for kind in ("institute", "college", "agency"):
         if kind in kinds:
             return kind
+    if heads:
+        # `Princess Máxima Center for Oncology` has a name of its own, `Food Chemistry Group` has none.
+        return "college" if has_own_word(keys[: heads[0].start]) else "unit"
     return _kind_without_head(keys)
 
 

@@ -40,10 +40,13 @@ JOINING = frozenset(
         "on",
     ]
 )
-#: Acronyms too short to name a university alone, but not before its place.
-_LEADING_ACRONYMS = frozenset(
-    {"TU", "UC", "KU", "VU", "FU", "HU", "UT", "TH", "FH", "LMU", "ETH", "IIT", "NIT"}
-)
+#: Acronyms too short to name an organisation alone, but not before its place.
+_LEADING_ACRONYMS = {
+    **dict.fromkeys(
+        ("TU", "UC", "KU", "VU", "FU", "HU", "UT", "TH", "FH", "LMU", "ETH", "IIT", "NIT"), "university"
+    ),
+    "UZ": "hospital",
+}
 
 
 def keys_in(text: str) -> list[str]:
@@ -84,7 +87,7 @@ def kind_of_acronym_name(text: str) -> str | None:
     first = first.replace(".", "")
     if not rest or not first.isupper() or heads_in(rest):
         return None
-    kind = "university" if first in _LEADING_ACRONYMS else Lexicon.load().acronyms.get(first)
+    kind = _LEADING_ACRONYMS.get(first) or Lexicon.load().acronyms.get(first)
     return kind if kind in ("university", "hospital") else None
 
 
