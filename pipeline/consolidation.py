@@ -216,6 +216,8 @@ def well_formed(name: str) -> int:
         return 1
     if name.isupper():
         return 2 if len(words) > 1 or not name.isascii() else 1
+    if any(w.isupper() and w.isalpha() and 1 < len(w) <= 5 for w in words):
+        return 2  # `LMU München`, where another member writes the name out.
     keys = [k for w in words for k in keys_of(w)]
     return 3 if Lexicon.load().heads(keys) or not name.isascii() else 2
 

@@ -237,3 +237,27 @@ def test_order_is_kept() -> None:
 def test_concepts_of_concepts_are_themselves(words: list[str]) -> None:
     once = concept_text(" ".join(words))
     assert concept_text(once) == once
+
+
+@pytest.mark.parametrize(
+    ("acronym", "name"),
+    [
+        ("UCLA", "University of California, Los Angeles"),
+        ("LMU München", "Ludwig-Maximilians-Universität Munich"),
+        ("TU Wien", "Technical University of Vienna"),
+        ("CNRS", "Centre National de la Recherche Scientifique"),
+    ],
+)
+def test_a_well_known_acronym_is_its_name(acronym: str, name: str) -> None:
+    assert set(concept_tokens(compare(acronym))) == set(concept_tokens(compare(name)))
+
+
+def test_acronym_names_are_sorted_and_stand_for_longer_names() -> None:
+    table = files("pipeline") / "resources" / "acronym_names.tsv"
+    rows = table.read_text(encoding="utf-8").splitlines()[1:]
+    acronyms = [row.split("\t")[0] for row in rows]
+    assert acronyms == sorted(set(acronyms))
+    for row in rows:
+        acronym, name = row.split("\t")
+        assert acronym.isupper()
+        assert len(concept_tokens(compare(name))) >= 2, acronym

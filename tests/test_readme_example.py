@@ -1,0 +1,17 @@
+"""The picture on the README's first screen is what the code does."""
+
+from pathlib import Path
+
+import pipeline
+
+README = Path(__file__).resolve().parent.parent / "README.md"
+
+
+def test_six_strings_become_the_two_institutions_of_the_picture() -> None:
+    picture = README.read_text(encoding="utf-8").split("```")[1].strip().splitlines()
+    strings = [line.rstrip("─┐┘├ ").split("  ")[0].strip() for line in picture]
+    names = [line.split("├─")[1].strip() for line in picture if "├─" in line]
+    assert len(strings) == 6
+    found = pipeline.resolve(strings).institutions
+    assert sorted(found["preferred_name"]) == sorted(names)
+    assert found["n_mentions"].tolist() == [3, 3]
