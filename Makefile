@@ -44,6 +44,8 @@ benchmark: $(VENV)/.installed-test ## The figures of the README; needs the label
 	$(BIN)/python benchmarks/table.py --write
 
 models: $(VENV)/.installed-test ## Fit the shipped models again.
+	$(BIN)/affil train encoder --labels $(DATA)/labelled/shared_clusters.tsv --registry $(DATA)/registry/ror_records_partial.jsonl.gz \
+		--leave-out $(DATA)/folds.tsv --output pipeline/models/encoder
 	$(BIN)/affil train scorer --labels $(DATA)/labelled/shared_clusters.tsv --output pipeline/models/pair_scorer
 
 clean:

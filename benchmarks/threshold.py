@@ -1,6 +1,6 @@
 """How the threshold and the weight of missing pairs were chosen: B³ F1 on the tune fold.
 
-python benchmarks/threshold.py --data ../shared/data
+python benchmarks/threshold.py --data ../shared/data [--settings FILE]
 """
 
 from __future__ import annotations
@@ -21,9 +21,11 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     options.add_argument("--data", type=Path, required=True)
-    data = options.parse_args().data
+    options.add_argument("--settings", type=Path)
+    given = options.parse_args()
+    data, settings = given.data, pipeline.Settings.read(given.settings) if given.settings else None
     gold = pipeline.read_gold(data / "labelled" / "shared_clusters.tsv", "affiliation", "cluster", "tune")
-    result = pipeline.resolve(gold.affiliation)
+    result = pipeline.resolve(gold.affiliation, settings)
     print("B3 F1 on the tune fold by threshold (columns) and weight of a missing pair (lines)")
     print("weight  " + "  ".join(f"{t:6.2f}" for t in THRESHOLDS))
     for weight in WEIGHTS:

@@ -1,4 +1,4 @@
-"""An encoder is found by its name: one of the built-in ones, or a model's path or hub id."""
+"""An encoder is found by its name: a built-in one, a folder (of n-gram vectors or a model), or a hub id."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ def load_encoder(
     """An encoder's name in, the encoder out.
 
     Args:
-        name_or_path: a name of `BUILT_IN`, a local folder, or a hub id (`owner/model` or
-            `owner/model@revision`).
+        name_or_path: a name of `BUILT_IN`, a local folder (an n-gram encoder's or a model's), or a hub id
+            (`owner/model` or `owner/model@revision`).
         truncate_dim: leading dimensions to keep; rows are normalised again afterwards.
         device: "auto", "cpu" or "cuda".
         batch_size: texts in one forward pass.
@@ -35,6 +35,13 @@ def load_encoder(
         if prompt is not None:
             raise BlockingError(f"the hashing encoder takes no prompt, got {prompt!r}")
         return HashingEncoder() if truncate_dim is None else HashingEncoder(dimensions=truncate_dim)
+
+    from blocking.ngram_bag import NgramBagEncoder, read_config
+
+    if read_config(name_or_path) is not None:
+        if prompt is not None:
+            raise BlockingError(f"an n-gram encoder takes no prompt, got {prompt!r}")
+        return NgramBagEncoder.load(name_or_path, truncate_dim=truncate_dim)
 
     from blocking.sentence import SentenceSettings, SentenceTransformerEncoder
 

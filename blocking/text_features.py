@@ -11,6 +11,8 @@ import numpy.typing as npt
 
 UInt64s = npt.NDArray[np.uint64]
 Bools = npt.NDArray[np.bool_]
+#: Hashes of one kind of feature, the text that each belongs to, and what tells the kind from the others.
+_Hashes = tuple[UInt64s, npt.NDArray[np.int64], int]
 
 N_BUCKET_BITS = 18
 N_BUCKETS = 1 << N_BUCKET_BITS
@@ -50,24 +52,32 @@ def _fold_character(character: str) -> str:
 _FOLDING = _Folding()
 
 
-def hashed_features(texts: Sequence[str]) -> Any:
-    """Texts in; their features as a CSR matrix out, float32, shape (n, `N_BUCKETS`), values 1 + ln(count)."""
+def hashed_features(
+    texts: Sequence[str], bits: int = N_BUCKET_BITS, gram_lengths: Sequence[int] = GRAM_LENGTHS
+) -> Any:
+    """Texts in; their features as a CSR matrix out, float32, shape (n, 2^`bits`), values 1 + ln(count).
+
+    Args:
+        texts: any texts; case, Latin accents and punctuation make no difference.
+        bits: two to the power of it are the buckets that features are hashed into.
+        gram_lengths: lengths of the character n-grams, from 3 up.
+    """
     from scipy.sparse import csr_matrix
 
     codes, row = _fold(texts)
     is_space = (codes == 32) | (codes == ord(_SEPARATOR))
     mixed = _mix(np.where(is_space, 32, codes).astype(np.uint64) + np.uint64(1))
-    keys = [*_gram_keys(mixed, codes, is_space, row), *_word_keys(mixed, is_space, row)]
-    found = np.sort(np.concatenate(keys))
+    hashes = [*_gram_hashes(mixed, codes, is_space, row, gram_lengths), *_word_hashes(mixed, is_space, row)]
+    found = np.sort(np.concatenate([_keys(*own, bits) for own in hashes]))
     is_first = np.ones(len(found), bool)
     is_first[1:] = found[1:] != found[:-1]
     first = np.flatnonzero(is_first)
     counts = np.diff(np.append(first, len(found)))
     distinct = found[first]
-    starts = np.searchsorted(distinct >> N_BUCKET_BITS, np.arange(len(texts) + 1))
+    starts = np.searchsorted(distinct >> bits, np.arange(len(texts) + 1))
     values = (1 + np.log(counts)).astype(np.float32)
-    columns = (distinct & (N_BUCKETS - 1)).astype(np.int32)
-    return csr_matrix((values, columns, starts), shape=(len(texts), N_BUCKETS))
+    columns = (distinct & ((1 << bits) - 1)).astype(np.int32)
+    return csr_matrix((values, columns, starts), shape=(len(texts), 1 << bits))
 
 
 def _fold(texts: Sequence[str]) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.int64]]:
@@ -78,14 +88,18 @@ def _fold(texts: Sequence[str]) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.
     return codes, np.cumsum(codes == ord(_SEPARATOR), dtype=np.int64) - 1
 
 
-def _gram_keys(
-    mixed: UInt64s, codes: npt.NDArray[np.uint32], is_space: Bools, row: npt.NDArray[np.int64]
-) -> list[npt.NDArray[np.int64]]:
-    """Keys of character n-grams that lie inside a word with one space on either side."""
-    keys, n = [], len(mixed)
+def _gram_hashes(
+    mixed: UInt64s,
+    codes: npt.NDArray[np.uint32],
+    is_space: Bools,
+    row: npt.NDArray[np.int64],
+    gram_lengths: Sequence[int],
+) -> list[_Hashes]:
+    """Hashes of character n-grams that lie inside a word with one space on either side."""
+    found, n = [], len(mixed)
     rolling, power = mixed.copy(), 1
     is_inside = np.ones(n, bool)
-    for length in range(2, max(GRAM_LENGTHS) + 1):
+    for length in range(2, max(gram_lengths) + 1):
         n_grams = max(n - length + 1, 0)
         power = power * _BASE % 2**64
         rolling = rolling[:n_grams] + mixed[length - 1 :] * np.uint64(power)
@@ -95,15 +109,15 @@ def _gram_keys(
         else:
             # Only the two ends of an n-gram may be spaces.
             is_inside = is_inside[:n_grams] & ~is_space[length - 2 : n - 1]
-            wanted = is_inside if length in GRAM_LENGTHS else np.zeros(n_grams, bool)
+            wanted = is_inside if length in gram_lengths else np.zeros(n_grams, bool)
         at = np.flatnonzero(wanted)
         # The second character is never a space, so its row is the n-gram's own.
-        keys.append(_keys(rolling[at], row[at + 1], length))
-    return keys
+        found.append((rolling[at], row[at + 1], length))
+    return found
 
 
-def _word_keys(mixed: UInt64s, is_space: Bools, row: npt.NDArray[np.int64]) -> list[npt.NDArray[np.int64]]:
-    """Keys of whole words and of each two neighbouring words of one text."""
+def _word_hashes(mixed: UInt64s, is_space: Bools, row: npt.NDArray[np.int64]) -> list[_Hashes]:
+    """Hashes of whole words and of each two neighbouring words of one text."""
     starts = np.flatnonzero(is_space[:-1] & ~is_space[1:]) + 1
     if not len(starts):
         return []
@@ -114,13 +128,13 @@ def _word_keys(mixed: UInt64s, is_space: Bools, row: npt.NDArray[np.int64]) -> l
     word_row = row[starts]
     is_same = word_row[1:] == word_row[:-1]
     pairs = (words[:-1] * np.uint64(_BASE) + words[1:] * _MIXER)[is_same]
-    return [_keys(words, word_row, _WORD_SEED), _keys(pairs, word_row[1:][is_same], _PAIR_SEED)]
+    return [(words, word_row, _WORD_SEED), (pairs, word_row[1:][is_same], _PAIR_SEED)]
 
 
-def _keys(hashes: UInt64s, row: npt.NDArray[np.int64], seed: int) -> npt.NDArray[np.int64]:
+def _keys(hashes: UInt64s, row: npt.NDArray[np.int64], seed: int, bits: int) -> npt.NDArray[np.int64]:
     """Text number and bucket in one integer, so that sorting groups a text's equal features."""
     spread = _mix(hashes + np.uint64(seed)) * np.uint64(_BASE)
-    return (row << N_BUCKET_BITS) | (spread >> np.uint64(64 - N_BUCKET_BITS)).astype(np.int64)
+    return (row << bits) | (spread >> np.uint64(64 - bits)).astype(np.int64)
 
 
 def _mix(values: UInt64s) -> UInt64s:

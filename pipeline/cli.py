@@ -293,5 +293,39 @@ def train_scorer(output: Path, **given: Any) -> None:
         click.echo(line)
 
 
+@train.command("encoder")
+@click.option(
+    "--labels",
+    "labels_file",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="TSV or CSV: affiliation, cluster, fold.",
+)
+@click.option(
+    "--registry", type=click.Path(path_type=Path), help="JSONL of registry records, gzipped or not."
+)
+@click.option(
+    "--leave-out",
+    "left_out",
+    type=click.Path(path_type=Path),
+    help="TSV: ror_id, fold; records of fold names-test are not read.",
+)
+@click.option("--output", required=True, type=click.Path(path_type=Path), help="Folder for the encoder.")
+@click.option(
+    "--recipe", type=click.Path(path_type=Path), help="TOML file; by default the one in the package."
+)
+@click.option("--seed", type=int, help="Of everything random; by default the recipe's.")
+def train_encoder(recipe: Path | None, seed: int | None, **given: Any) -> None:
+    """Train the encoder on labelled strings (affiliation, cluster, fold) and registry names."""
+    from dataclasses import replace
+
+    from pipeline.training.encoder import EncoderRecipe
+    from pipeline.training.encoder import train_encoder as fit
+
+    chosen = EncoderRecipe.read(recipe)
+    for line in fit(recipe=chosen if seed is None else replace(chosen, seed=seed), **given):
+        click.echo(line)
+
+
 if __name__ == "__main__":
     main()

@@ -8,13 +8,34 @@ from typing import Any
 
 from blocking.encoders import BUILT_IN
 
+#: The name under which settings ask for the encoder in the package.
+BUILT_IN_ENCODER = "built-in"
+
+
+def encoder_source(name: str) -> str:
+    """An encoder's name in settings to what `blocking.load_encoder` takes: a folder for the built-in one."""
+    return str(files("pipeline") / "models" / "encoder") if name == BUILT_IN_ENCODER else name
+
 
 def list_models() -> list[dict[str, Any]]:
     """One entry a model: name, kind, licence, bytes (0: nothing stored), what it is, how to choose it."""
-    scorer = files("pipeline") / "models" / "pair_scorer"
-    size = sum(len(part.read_bytes()) for part in scorer.iterdir() if part.is_file())
+    encoder, scorer = (files("pipeline") / "models" / name for name in ("encoder", "pair_scorer"))
     terms = len(json.loads((scorer / "model.json").read_text(encoding="utf-8"))["terms"])
+    config = json.loads((encoder / "config.json").read_text(encoding="utf-8"))
+    grams = (
+        f"words, word pairs and character n-grams, {1 << config['bucket_bits']:,} x {config['dimensions']}"
+    )
     entries = [
+        _entry(
+            BUILT_IN_ENCODER,
+            "encoder",
+            "Apache-2.0",
+            _size(encoder),
+            f"trained vectors of hashed {grams}",
+            f"--encoder {BUILT_IN_ENCODER}",
+        )
+    ]
+    entries += [
         _entry(name, "encoder", "Apache-2.0", 0, what, f"--encoder {name}") for name, what in BUILT_IN.items()
     ]
     entries.append(
@@ -22,7 +43,7 @@ def list_models() -> list[dict[str, Any]]:
             "pair_scorer",
             "pair scorer",
             "Apache-2.0",
-            size,
+            _size(scorer),
             f"additive model of {terms} tables over pair features, calibrated",
             "default; another file: [scoring] model",
         )
@@ -32,6 +53,10 @@ def list_models() -> list[dict[str, Any]]:
     cross = "any CrossEncoder with one output, for the pairs that the features leave in doubt"
     entries.append(_entry("PATH or HUB-ID", "reranker", "the model's own", None, cross, "--reranker PATH"))
     return entries
+
+
+def _size(folder: Any) -> int:
+    return sum(len(part.read_bytes()) for part in folder.iterdir() if part.is_file())
 
 
 def _entry(name: str, kind: str, licence: str, size: int | None, what: str, choose: str) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from pipeline.clustering import Clusters, Constraints, cluster, set_siblings_apa
 from pipeline.consolidation import Consolidated, consolidate
 from pipeline.explanation import Explanation, explain, weakest_links
 from pipeline.folding import Folded, fold_values, sources_of
+from pipeline.model_list import encoder_source
 from pipeline.normalization import normalize
 from pipeline.parsing import parse
 from pipeline.records import Forms, Matches, Mentions
@@ -111,7 +112,7 @@ class Models:
             asked = BlockingSettings(device="cuda", backend=blocking.backend)
             nearest_neighbours(np.eye(2, dtype=np.float32), 1, asked)
         encoder = load_encoder(
-            blocking.encoder,
+            encoder_source(blocking.encoder),
             truncate_dim=blocking.truncate_dim,
             device=blocking.device,
             batch_size=blocking.batch_size,

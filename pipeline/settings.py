@@ -56,14 +56,15 @@ class Settings:
     def from_dict(cls, data: Mapping[str, Any], source: str = "settings") -> Settings:
         """Nested mappings to settings; UsageError names what is unknown or mistyped, and the nearest name."""
         sections = {f.name: f for f in dataclasses.fields(cls)}
-        found = {}
+        defaults, found = cls(), {}
         for name, values in data.items():
             if name not in sections:
                 raise UsageError(f"{source}: unknown section [{name}]; {_nearest(name, sections)}")
             if not isinstance(values, Mapping):
                 raise UsageError(f"{source}: {name} must be a table: [{name}]")
             kind = typing.get_type_hints(cls)[name]
-            found[name] = _section(kind, values, f"{source}: {name}")
+            own = read_values(kind, values, f"{source}: {name}")
+            found[name] = dataclasses.replace(getattr(defaults, name), **own)
         return cls(**found)
 
     def with_values(self, **sections: Mapping[str, Any]) -> Settings:
@@ -84,14 +85,15 @@ class Settings:
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _section(kind: Any, values: Mapping[str, Any], source: str) -> Any:
+def read_values(kind: Any, values: Mapping[str, Any], source: str) -> dict[str, Any]:
+    """Plain values to those of a dataclass's fields; UsageError names what is unknown or of a wrong type."""
     hints = typing.get_type_hints(kind)
     found = {}
     for key, value in values.items():
         if key not in hints:
             raise UsageError(f"{source}.{key}: unknown setting; {_nearest(key, hints)}")
         found[key] = _typed(value, hints[key], f"{source}.{key}")
-    return kind(**found)
+    return found
 
 
 def _typed(value: Any, hint: Any, where: str) -> Any:

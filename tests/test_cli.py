@@ -667,7 +667,8 @@ def test_a_folder_that_is_no_run_is_refused(command: list[str], tmp_path: Path) 
 def test_models_lists_what_can_be_named() -> None:
     found = json.loads(affil("models", "--json").stdout)
     by_name = {e["name"]: e for e in found}
-    assert by_name["hashing"]["kind"] == "encoder"
+    assert by_name["hashing"]["kind"] == by_name["built-in"]["kind"] == "encoder"
+    assert by_name["built-in"]["bytes"] < 9_000_000
     assert by_name["pair_scorer"]["bytes"] > 1000
     assert {"encoder", "reranker", "pair scorer"} == {e["kind"] for e in found}
     assert all(e["licence"] and e["choose"] for e in found)

@@ -6,7 +6,6 @@ proposes. Fitted on the fold `train`, calibrated on `tune`; `test` is not looked
 
 from __future__ import annotations
 
-import csv
 import gzip
 import io
 from collections import Counter
@@ -18,13 +17,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from blocking import block
+from blocking import block, load_encoder
 from pipeline.calibration import PlattScaling
 from pipeline.cleaning import clean
 from pipeline.concepts import concept_tokens
 from pipeline.errors import UsageError
 from pipeline.evaluation import reliability
 from pipeline.folding import fold_values
+from pipeline.model_list import encoder_source
 from pipeline.normalization import normalize
 from pipeline.parsing import parse
 from pipeline.records import Forms, Mentions
@@ -32,6 +32,7 @@ from pipeline.scoring import NAMES, AdditiveModel, PairFeatures, Vocabulary
 from pipeline.settings import Settings
 from pipeline.text import compare
 from pipeline.training.boosting import BoostingRecipe, fit_additive
+from pipeline.training.labels import read_folds
 from pipeline.writing import write_json, write_text
 
 #: Tokens rarer than this say nothing that a corpus at hand would not say itself, and make the file long.
@@ -82,30 +83,6 @@ def train_scorer(
     yield f"written: {output}"
 
 
-def read_folds(path: Path, affiliation: str, cluster: str, fold: str) -> dict[str, list[tuple[str, str]]]:
-    """A labelled file to (string, label) pairs by fold, in the order of the file, each string once."""
-    if not path.is_file():
-        raise UsageError(f"no such file: {path}")
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise UsageError(f"{path} is not UTF-8: {error}; convert it first") from error
-    rows = csv.DictReader(io.StringIO(text, newline=""), delimiter="\t" if path.suffix == ".tsv" else ",")
-    missing = [c for c in (affiliation, cluster, fold) if c not in (rows.fieldnames or [])]
-    if missing:
-        raise UsageError(f"{path}: no column {missing[0]!r}; there are {', '.join(rows.fieldnames or [])}")
-    folds: dict[str, dict[str, str]] = {"train": {}, "tune": {}}
-    for row in rows:
-        if row[fold] in folds:
-            if not row[affiliation] or not row[cluster]:
-                raise UsageError(f"{path}, line {rows.line_num}: no {affiliation} or no {cluster}")
-            folds[row[fold]].setdefault(row[affiliation], row[cluster])
-    for name, found in folds.items():
-        if not found:
-            raise UsageError(f"{path}: no row of fold {name!r} in column {fold!r}")
-    return {name: list(found.items()) for name, found in folds.items()}
-
-
 def document_frequency(strings: Sequence[str]) -> tuple[Counter[str], int]:
     """In how many strings each token stands, and how many strings."""
     counts = Counter(token for text in strings for token in set(concept_tokens(compare(text))))
@@ -133,7 +110,8 @@ def labelled_pairs(rows: Sequence[tuple[str, str]], prior: tuple[Counter[str], i
         clean(fold_values([s for s, _ in rows]).affiliations, settings.cleaning), settings.parsing
     )
     forms = normalize(mentions, settings.normalization)
-    pairs = block(forms.views, forms.keys, settings.blocking)
+    encoder = load_encoder(encoder_source(settings.blocking.encoder))
+    pairs = block(forms.views, forms.keys, settings.blocking, encoder=encoder)
     label = _labels(mentions, forms, dict(rows))
     known = (label[pairs.left] >= 0) & (label[pairs.right] >= 0)
     left, right = pairs.left[known], pairs.right[known]

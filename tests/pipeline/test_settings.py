@@ -44,6 +44,12 @@ def test_what_is_wrong_is_named(tmp_path, text: str, message: str) -> None:
         Settings.read(file)
 
 
+def test_a_table_changes_nothing_that_it_does_not_name() -> None:
+    settings = Settings.from_dict({"blocking": {"n_neighbours": 7}})
+    assert settings == Settings().with_values(blocking={"n_neighbours": 7})
+    assert settings.blocking.encoder == Settings().blocking.encoder
+
+
 def test_values_are_checked_by_their_stage() -> None:
     with pytest.raises(BlockingError, match="n_neighbours"):
         Settings.from_dict({"blocking": {"n_neighbours": 0}})

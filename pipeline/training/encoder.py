@@ -1,0 +1,312 @@
+"""Train the built-in encoder: labelled strings and registry names in, a table of n-gram vectors out.
+
+Two renderings of one organisation are pulled together and the other organisations of the batch pushed away.
+The table starts as the untrained encoder: random directions, rare features longer. What is better is decided
+on the fold `tune`; `test` is not looked at.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import tomllib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from blocking.ngram_bag import BagFeatures, NgramBagEncoder
+from blocking.pairs import Float32s
+from pipeline.errors import UsageError
+from pipeline.settings import read_values
+from pipeline.training.batches import Batches, Shares
+from pipeline.training.labels import read_folds
+from pipeline.training.recall import Lookout
+from pipeline.training.renderings import (
+    Renderings,
+    labelled_texts,
+    organizations,
+    read_left_out,
+    render,
+)
+
+log = logging.getLogger(__name__)
+
+CHECKPOINT = "checkpoint.safetensors"
+#: The untrained encoder weighs features so: squared inverse document frequency.
+_IDF_POWER = 2
+
+
+@dataclass(frozen=True)
+class EncoderRecipe:
+    """How the encoder is trained.
+
+    Attributes:
+        bucket_bits, gram_lengths, is_transliterated: features of a text, see `BagFeatures`.
+        dimensions: length of a vector.
+        nested_dimensions: leading dimensions that are trained to stand alone.
+        batch_size: organisations in a batch, two renderings each.
+        temperature: cosines are divided by it.
+        labelled_share: share of a batch whose organisations have labelled strings.
+        one_country_share: share of a batch that is of one country: negatives that are harder.
+        alike_share: share of a batch that looks like others of it: the hardest negatives.
+        dropout: share of the features of a rendering that a step leaves out, so that none is relied on alone.
+        n_contexts: made-up contexts of each organisation of the registry.
+        learning_rate, n_steps, n_warmup_steps: of Adam; the rate falls to nought at the last step.
+        steps_per_look: steps between two looks at the tune fold.
+        patience: looks without a better figure after which training ends.
+        n_threads: of PyTorch; on a machine with other work one is faster than two.
+        seed: of everything random.
+    """
+
+    bucket_bits: int = 15
+    gram_lengths: tuple[int, ...] = (3, 4, 5)
+    is_transliterated: bool = True
+    dimensions: int = 256
+    nested_dimensions: tuple[int, ...] = (256, 128, 64)
+    batch_size: int = 1024
+    temperature: float = 0.05
+    labelled_share: float = 0.4
+    one_country_share: float = 0.33
+    alike_share: float = 0.2
+    dropout: float = 0.2
+    n_contexts: int = 3
+    learning_rate: float = 0.004
+    n_steps: int = 800
+    n_warmup_steps: int = 100
+    steps_per_look: int = 200
+    patience: int = 4
+    n_threads: int = 1
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        least_of = {"batch_size": 2, "n_steps": 1, "steps_per_look": 1, "patience": 1, "dimensions": 2}
+        for name, least in least_of.items():
+            if getattr(self, name) < least:
+                raise UsageError(f"recipe: {name} must be {least} or more, got {getattr(self, name)}")
+        wrong = [d for d in self.nested_dimensions if not 1 <= d <= self.dimensions]
+        if wrong or not self.nested_dimensions:
+            raise UsageError(
+                f"recipe: nested_dimensions must lie in 1 … {self.dimensions}, got {list(wrong)}"
+            )
+        if not 0 <= self.dropout < 1:
+            raise UsageError(f"recipe: dropout must lie in [0, 1), got {self.dropout}")
+        if self.temperature <= 0:
+            raise UsageError(f"recipe: temperature must be above 0, got {self.temperature}")
+
+    @classmethod
+    def read(cls, path: Path | None = None) -> EncoderRecipe:
+        """A TOML file, by default the one in the package, to a recipe."""
+        name = str(path) if path else "recipes/encoder.toml"
+        source = path or files("pipeline") / "training" / "recipes" / "encoder.toml"
+        if not source.is_file():
+            raise UsageError(f"no such recipe: {name}")
+        try:
+            values = tomllib.loads(source.read_text(encoding="utf-8"))
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise UsageError(f"{name} is not valid TOML: {error}") from error
+        return cls(**read_values(cls, values, name))
+
+    @property
+    def features(self) -> BagFeatures:
+        """What a text is made of."""
+        return BagFeatures(self.bucket_bits, self.gram_lengths, self.is_transliterated)
+
+
+def train_encoder(
+    labels_file: Path,
+    output: Path,
+    registry: Path | None = None,
+    left_out: Path | None = None,
+    recipe: EncoderRecipe | None = None,
+) -> Iterator[str]:
+    """A labelled file and a registry to an encoder in `output`; yields a line a step.
+
+    A run that was interrupted goes on where it last looked: its checkpoint lies in `output` until it ends.
+
+    Args:
+        labels_file: TSV or CSV with the columns affiliation, cluster and fold (train, tune).
+        output: folder for the encoder.
+        registry: JSONL of registry records, gzipped or not.
+        left_out: TSV with ror_id and fold; names of the records of fold `names-test` are not read.
+        recipe: how to train.
+
+    Raises:
+        UsageError: no such file or column, a fold without strings, or the checkpoint of another recipe.
+    """
+    recipe = recipe or EncoderRecipe.read()
+    folds = read_folds(labels_file, "affiliation", "cluster", "fold")
+    train, tune = labelled_texts(folds["train"]), labelled_texts(folds["tune"])
+    found = organizations(train, registry, read_left_out(left_out))
+    units = sorted({unit for unit in train.units if unit})
+    renderings = render(found, units, recipe.n_contexts, recipe.seed)
+    n_labelled = int(renderings.is_labelled.sum())
+    yield (
+        f"{len(renderings.country):,} organisations ({n_labelled:,} with labelled strings),"
+        f" {len(renderings.text):,} renderings, {len(units):,} departments"
+    )
+    lookout = Lookout.of(tune.context, tune.label, train.context)
+    output.mkdir(parents=True, exist_ok=True)
+    yield from _Training(recipe, renderings, lookout, output).run()
+    yield f"written: {output}"
+
+
+@dataclass
+class _Progress:
+    """Where training is: what a checkpoint holds beside the table and Adam's two means."""
+
+    step: int = 0
+    best: float = -1.0
+    n_looks_since: int = 0
+
+
+class _Training:
+    """The loop: batches in, the table after the best look out."""
+
+    def __init__(self, recipe: EncoderRecipe, renderings: Renderings, lookout: Lookout, output: Path) -> None:
+        import torch
+
+        torch.set_num_threads(recipe.n_threads)
+        torch.manual_seed(recipe.seed)
+        self.recipe, self.lookout, self.output = recipe, lookout, output
+        self.texts, self.matrix = renderings.text, recipe.features.of(renderings.text)
+        shares = Shares(recipe.labelled_share, recipe.one_country_share, recipe.alike_share)
+        self.batches = Batches(renderings, recipe.batch_size, shares)
+        self.table = torch.nn.Parameter(torch.from_numpy(initial_table(self.matrix, recipe)))
+        self.optimizer = torch.optim.Adam([self.table], lr=recipe.learning_rate, fused=True)
+        self.progress = _Progress()
+
+    def run(self) -> Iterator[str]:
+        """Train to the end; yields a line a look."""
+        is_resumed = self._resume()
+        progress, recipe = self.progress, self.recipe
+        if is_resumed:
+            yield f"resumed at step {progress.step}"
+        else:
+            yield f"step 0: tune {self._look()}"
+        losses: list[float] = []
+        while progress.step < recipe.n_steps and progress.n_looks_since < recipe.patience:
+            losses.append(self._step())
+            progress.step += 1
+            if progress.step % recipe.steps_per_look == 0 or progress.step == recipe.n_steps:
+                line = self._look()
+                # Before the line: whoever stops at it can go on from here.
+                self._keep()
+                yield f"step {progress.step}: loss {np.mean(losses):.4f}, tune {line}"
+                losses.clear()
+        (self.output / CHECKPOINT).unlink(missing_ok=True)
+
+    def _step(self) -> float:
+        import torch
+
+        step, recipe = self.progress.step, self.recipe
+        # A generator of its own for each step: a run that is resumed draws what it would have drawn.
+        random = np.random.default_rng([recipe.seed, step])
+        left, right = self.batches.draw(random)
+        warm = min(1.0, (step + 1) / max(1, recipe.n_warmup_steps))
+        for group in self.optimizer.param_groups:
+            group["lr"] = recipe.learning_rate * warm * (1 - step / recipe.n_steps)
+        self.optimizer.zero_grad()
+        rows = self.matrix[np.concatenate([left, right])]
+        rows.data *= random.random(rows.nnz, dtype=np.float32) >= recipe.dropout
+        summed = torch.nn.functional.embedding_bag(
+            torch.from_numpy(rows.indices),
+            self.table,
+            torch.from_numpy(rows.indptr[:-1]),
+            mode="sum",
+            per_sample_weights=torch.from_numpy(rows.data),
+        )
+        loss = contrastive_loss(summed, left, right, recipe)
+        loss.backward()
+        self.optimizer.step()
+        return float(loss.detach())
+
+    def _look(self) -> str:
+        """Measure the table on the tune fold and write it if it is the best so far."""
+        encoder = self._encoder()
+        self._see(encoder)
+        value = self.lookout.recall(encoder)
+        self.progress.n_looks_since += 1
+        if value > self.progress.best:
+            self.progress.best, self.progress.n_looks_since = value, 0
+            encoder.save(self.output)
+        return f"recall@{self.lookout.n_neighbours} {value:.4f} (best {self.progress.best:.4f})"
+
+    def _encoder(self) -> NgramBagEncoder:
+        return NgramBagEncoder(self.table.detach().numpy(), self.recipe.features, name="built-in")
+
+    def _see(self, encoder: NgramBagEncoder) -> None:
+        """Tell the batches which organisations look alike by now."""
+        if self.recipe.alike_share > 0:
+            self.batches.see(encoder.encode([self.texts[n] for n in self.batches.first_texts.tolist()]))
+
+    def _keep(self) -> None:
+        """Write a checkpoint."""
+        from safetensors.torch import save_file
+
+        state = self.optimizer.state[self.table]
+        means = {name: state[name] for name in ("step", "exp_avg", "exp_avg_sq")}
+        values = dataclasses.asdict(self.progress) | {"recipe": repr(self.recipe)}
+        temporary = self.output / f"{CHECKPOINT}.part"
+        metadata = {name: str(value) for name, value in values.items()}
+        save_file({"table": self.table.detach(), **means}, temporary, metadata)
+        temporary.replace(self.output / CHECKPOINT)
+
+    def _resume(self) -> bool:
+        """Take up the checkpoint if there is one."""
+        from safetensors import SafetensorError, safe_open
+
+        path = self.output / CHECKPOINT
+        if not path.is_file():
+            return False
+        try:
+            with safe_open(path, "pt") as file:
+                metadata: dict[str, Any] = file.metadata() or {}
+                arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        except SafetensorError as error:
+            raise UsageError(f"{path} is damaged ({error}); remove it to start again") from error
+        if metadata.get("recipe") != repr(self.recipe):
+            raise UsageError(f"{path} is of another recipe; remove it, or write to another folder")
+        self.table.data.copy_(arrays.pop("table"))
+        self.optimizer.state[self.table] = arrays
+        self.progress = _Progress(
+            int(metadata["step"]), float(metadata["best"]), int(metadata["n_looks_since"])
+        )
+        self._see(self._encoder())
+        return True
+
+
+def initial_table(matrix: Any, recipe: EncoderRecipe) -> Float32s:
+    """Features of all renderings in, the table to start from out: random directions, rare features longer."""
+    n_texts_with = np.bincount(matrix.indices, minlength=matrix.shape[1])
+    weight = (np.log((1 + matrix.shape[0]) / (1 + n_texts_with)) + 1) ** _IDF_POWER
+    drawn = np.random.default_rng(recipe.seed).standard_normal(
+        (matrix.shape[1], recipe.dimensions), dtype=np.float32
+    )
+    scaled: Float32s = (
+        drawn * (weight / weight.mean() / np.sqrt(recipe.dimensions)).astype(np.float32)[:, None]
+    )
+    return scaled
+
+
+def contrastive_loss(summed: Any, left: Any, right: Any, recipe: EncoderRecipe) -> Any:
+    """Sums of n-gram vectors, left renderings before right ones, to the mean loss over the nested dimensions.
+
+    Each rendering has to find its partner among those of the batch, in both directions. Where two
+    organisations of the batch have a text in common, neither counts as the other's negative.
+    """
+    import torch
+
+    n = len(left)
+    is_same = (left[:, None] == right[None, :]) & ~np.eye(n, dtype=bool)
+    mask = torch.from_numpy(is_same)
+    truth = torch.arange(n)
+    losses = []
+    for dimensions in recipe.nested_dimensions:
+        vectors = torch.nn.functional.normalize(summed[:, :dimensions], dim=1)
+        logits = (vectors[:n] @ vectors[n:].T / recipe.temperature).masked_fill(mask, -1e4)
+        losses += [torch.nn.functional.cross_entropy(way, truth) for way in (logits, logits.T)]
+    return torch.stack(losses).mean()
