@@ -27,7 +27,7 @@ def table() -> str:
     quality = json.loads((RESULTS / "quality.json").read_text(encoding="utf-8"))
     speed = json.loads((RESULTS / "speed.json").read_text(encoding="utf-8"))
     lines = [
-        "| set | strings | pairwise F1 | B³ F1 (95 % interval) | same, best general peer¹ |",
+        "| set | strings | pairwise F1 | B³ F1 (95 % interval) | same, TF-IDF baseline¹ |",
         "|---|---|---|---|---|",
     ]
     lines += [_line(SETS[name], found) for name, found in quality.items()]

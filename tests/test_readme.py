@@ -1,5 +1,6 @@
 """The picture on the README's first screen is what the code does."""
 
+import importlib.util
 from pathlib import Path
 
 import pipeline
@@ -15,3 +16,12 @@ def test_six_strings_become_the_two_institutions_of_the_picture() -> None:
     found = pipeline.resolve(strings).institutions
     assert sorted(found["preferred_name"]) == sorted(names)
     assert found["n_mentions"].tolist() == [3, 3]
+
+
+def test_the_figures_are_those_of_the_saved_results() -> None:
+    spec = importlib.util.spec_from_file_location("table", README.parent / "benchmarks" / "table.py")
+    assert spec and spec.loader
+    table = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(table)
+    text = README.read_text(encoding="utf-8")
+    assert table.with_table(text) == text
