@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 import pipeline
+from pipeline.clustering import Constraints, mates
 from pipeline.evaluation import Gold
 from pipeline.records import Matches
 from pipeline.resolution import Resolution
@@ -74,6 +75,12 @@ def variants(result: Resolution) -> Iterator[tuple[str, Resolution]]:
     yield "similarity of blocking alone, average linkage at .6", cosine.rethreshold(0.6)
     uncalibrated = replace(result, matches=Matches(scored, 1 / (1 + np.exp(-scored.logit))))
     yield "no calibration", uncalibrated.rethreshold(result.settings.clustering.min_match_probability)
+    none = np.empty(0, np.int64)
+    apart = replace(result, constraints=Constraints(none, none, *mates(result.parsed.affiliation)))
+    yield (
+        "mentions of one string never join",
+        apart.rethreshold(result.settings.clustering.min_match_probability),
+    )
     full = replace(result, settings=result.settings.with_values(clustering={"missing_pair_weight": 1.0}))
     yield "missing pairs count in full", full.rethreshold(result.settings.clustering.min_match_probability)
 

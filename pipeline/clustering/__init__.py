@@ -2,7 +2,7 @@
 
 from pipeline.clustering.constraints import ConstraintConflictError, Constraints
 from pipeline.clustering.partition import CLUSTERERS, ClusteringSettings, Clusters, cluster
-from pipeline.clustering.siblings import set_siblings_apart
+from pipeline.clustering.siblings import mates, set_siblings_apart
 
 __all__ = [
     "CLUSTERERS",
@@ -11,5 +11,6 @@ __all__ = [
     "ConstraintConflictError",
     "Constraints",
     "cluster",
+    "mates",
     "set_siblings_apart",
 ]

@@ -15,18 +15,18 @@ def set_siblings_apart(
     """Pairs of items, and for each item its group, to pairs in which items of one group have probability 0.
 
     Evidence and not a cannot-link: one wrong merge would otherwise keep two large clusters apart for good
-    (measured on the train and tune folds: B³ F1 .931 with cannot-links, .938 so).
+    (`benchmarks/quality.py` prints both).
 
     Args:
         left, right: pairs, left < right, each once, shape (n pairs,).
         probability: match probability of each pair.
         group: group of each item, non-decreasing, shape (n items,).
     """
-    mate_left, mate_right = _mates(group)
+    mate_left, mate_right = mates(group)
     n = len(group)
-    key, mates = left * n + right, mate_left * n + mate_right
-    is_new = ~np.isin(mates, key)
-    apart = np.where(np.isin(key, mates), 0.0, probability)
+    key, mate_key = left * n + right, mate_left * n + mate_right
+    is_new = ~np.isin(mate_key, key)
+    apart = np.where(np.isin(key, mate_key), 0.0, probability)
     return (
         np.concatenate([left, mate_left[is_new]]),
         np.concatenate([right, mate_right[is_new]]),
@@ -34,7 +34,7 @@ def set_siblings_apart(
     )
 
 
-def _mates(group: Int64s) -> tuple[Int64s, Int64s]:
+def mates(group: Int64s) -> tuple[Int64s, Int64s]:
     """All pairs of items of one group, left < right."""
     n_before = np.arange(len(group)) - np.searchsorted(group, group)
     right = np.repeat(np.arange(len(group)), n_before)
