@@ -10,7 +10,7 @@ import numpy as np
 from pipeline.concepts import concept_text, name_key
 from pipeline.lexicon import Lexicon, initials
 from pipeline.records import MAIN, Forms, Mention, Mentions
-from pipeline.text import compare, display, transliterate
+from pipeline.text import compare_all, display, transliterate
 
 #: Key rules, by the name under which blocking reports them.
 SAME_FORM, ACRONYM_PLACE, SHARED_KEY = "same_form", "acronym_place", "shared_key"
@@ -28,22 +28,14 @@ class NormalizationSettings:
 def normalize(mentions: Mentions, settings: NormalizationSettings | None = None) -> Forms:
     """Mentions become forms: display for people, compare for models, keys for blocking."""
     settings = settings or NormalizationSettings()
-    known: dict[str, str] = {}
-
-    def form(text: str) -> str:
-        found = known.get(text)
-        if found is None:
-            found = known[text] = compare(text)
-        return found
-
     items = mentions.mention
-    organization = [form(m.organization) for m in items]
+    organization = compare_all([m.organization for m in items])
     forms = Forms(
         display=[display(m.organization) for m in items],
-        context=[form(m.context) for m in items],
+        context=compare_all([m.context for m in items]),
         organization=organization,
         concept=[concept_text(o) for o in organization],
-        units=[form(" ".join(m.units)) for m in items],
+        units=compare_all([" ".join(m.units) for m in items]),
         acronyms=[tuple(a.replace(".", "").upper() for a in m.acronyms) for m in items],
         city=[m.city for m in items],
         region=[m.region for m in items],

@@ -225,15 +225,13 @@ class _Staging:
                 )
 
     def finish(self, first: InputFile, warnings: list[str]) -> StagedRows:
-        """The description, which the file itself keeps as well."""
+        """The description of the file."""
         assert self._writer is not None
         chosen = self._settings
         names = (self._column, chosen.id_column, chosen.count_column)
-        description = StagedRows(
+        return StagedRows(
             self._target, self._columns, *names, self._n_rows, first.kind, first.delimiter, tuple(warnings)
         )
-        self._writer.add_key_value_metadata(description.metadata())
-        return description
 
     def close(self) -> None:
         """Lets go of the file; with the last bytes of it if all went well."""

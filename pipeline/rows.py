@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import difflib
-import json
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from pipeline.errors import AffilError, UsageError
+from pipeline.errors import UsageError
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -46,7 +45,6 @@ AFFILIATION_NAMES = (
 )
 #: Columns of the staged file that are not the user's: the number of the row from 1, and the file it was in.
 ROW, FILE = "__row", "__file"
-_METADATA_KEY = b"affil_staged"
 
 
 @dataclass(frozen=True)
@@ -81,33 +79,10 @@ class StagedRows:
         """A column of the user in, its name in the staged file out."""
         return field_name(self.columns.index(column))
 
-    def metadata(self) -> dict[str | bytes, str | bytes]:
-        """All but the path as Parquet metadata, so that a later run can take the file up again."""
-        values = {key: value for key, value in asdict(self).items() if key != "path"}
-        return {_METADATA_KEY: json.dumps(values)}
-
 
 def field_name(number: int) -> str:
     """The number of a user's column in, its name in a staged file out."""
     return f"c{number}"
-
-
-def open_staged(path: Path) -> StagedRows:
-    """A file that `pipeline.reading.stage_rows` finished in, its description out.
-
-    Raises:
-        AffilError: there is no such file, or it was not written by this package.
-    """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        kept = json.loads((pq.read_metadata(path).metadata or {})[_METADATA_KEY])
-    except (OSError, KeyError, ValueError, pa.ArrowException):
-        raise AffilError(f"{path} is not a file of staged rows; run again from the inputs") from None
-    for name in ("columns", "warnings"):
-        kept[name] = tuple(kept[name])
-    return replace(StagedRows(path, (), "", None, None, 0, ""), **kept)
 
 
 def choose_column(columns: Sequence[str], asked: str | None, taken: Collection[str | None] = ()) -> str:
@@ -194,21 +169,6 @@ def rows_from_values(values: Values, counts: Counts | None = None) -> pa.Table:
         _counts(counts, len(texts)) if counts is not None else pa.repeat(pa.scalar(1, pa.int64()), len(texts))
     )
     return pa.table({"affiliation": texts, "n_occurrences": numbers})
-
-
-def frame_values(
-    frame: Any, column: str | None = None, count_column: str | None = None
-) -> tuple[Values, Counts | None]:
-    """A pandas DataFrame or Arrow table in, (its affiliations, its counts or None) out, chosen as for files.
-
-    Raises:
-        UsageError: no such column, or none that is obvious.
-    """
-    columns = [str(name) for name in getattr(frame, "column_names", None) or frame.columns]
-    if count_column is not None:
-        require_column(columns, count_column)
-    chosen = choose_column(columns, column, (count_column,))
-    return frame[chosen], None if count_column is None else frame[count_column]
 
 
 def _strings(values: Any) -> list[str | None]:

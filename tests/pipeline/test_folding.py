@@ -29,7 +29,7 @@ from pipeline.folding import (
 )
 from pipeline.reading import ReadingSettings, stage_rows
 from pipeline.records import affiliation_id
-from pipeline.rows import StagedRows, frame_values
+from pipeline.rows import StagedRows
 
 AWKWARD = [
     "nul\0byte",
@@ -189,14 +189,6 @@ def test_two_strings_with_one_id_stop_the_run(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(folding, "_ID", "'a' || md5(raw)[:1]")
     with pytest.raises(AffilError, match="two strings have one id"):
         fold_values([str(n) for n in range(40)])
-
-
-def test_frames_choose_their_columns_as_files_do() -> None:
-    frame = pd.DataFrame({"id": [1, 2], "Affiliation": ["A", None], "n": [2, 3]})
-    for table in (frame, pa.Table.from_pandas(frame)):
-        assert counted(fold_values(*frame_values(table, count_column="n"))) == {"A": 2}
-    with pytest.raises(UsageError, match="no column 'aff'"):
-        frame_values(frame, "aff")
 
 
 def test_sources_have_every_row_in_order(tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ from pipeline.folding import fold_rows
 from pipeline.formats import next_size
 from pipeline.inputs import sniff_delimiter, sniff_kind
 from pipeline.reading import ReadingSettings, stage_rows
-from pipeline.rows import StagedRows, choose_column, open_staged
+from pipeline.rows import StagedRows, choose_column
 
 STRINGS = [
     "Klinikum r.d. Isar, TU München",
@@ -236,13 +236,6 @@ def test_blank_lines_are_rows_of_one_column_and_nothing_with_more(tmp_path: Path
     assert values(stage(tmp_path / "a.csv", tmp_path)) == ["A", "", "B"]
     (tmp_path / "b.csv").write_text("\nid,aff\n1,A\n\n2,B\n\n", encoding="utf-8")
     assert values(stage(tmp_path / "b.csv", tmp_path)) == ["A", "B"]
-
-
-def test_staged_file_describes_itself(tmp_path: Path) -> None:
-    staged = stage(write_csv(tmp_path / "a.csv", ["n", "aff"], [["1", "A"]]), tmp_path, count_column="n")
-    assert open_staged(staged.path) == staged
-    with pytest.raises(AffilError, match="not a file of staged rows"):
-        open_staged(tmp_path / "a.csv")
 
 
 def test_progress_ends_at_the_size_of_the_input(tmp_path: Path) -> None:
