@@ -3,7 +3,7 @@
     python benchmarks/encoders.py --data ../shared/data --encoder hashing --encoder built-in [--fold tune]
 
 Fold `dev` is the part of `train` that `--write-dev FILE` sets aside, a fifth of the organisations: measure on
-it only an encoder that was trained on that file.
+it only an encoder that was trained on that file. `built-in@128` keeps the first 128 dimensions.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import csv
 import hashlib
+import time
 from pathlib import Path
 
 import numpy as np
@@ -52,15 +53,20 @@ def measure(label_of: dict[str, str], names: list[str], n_neighbours: int) -> No
     kept = [i for i in np.flatnonzero(main) if forms.organization[i]]
     lookout = Lookout.of([forms.context[i] for i in kept], labels[kept].tolist(), (), n_neighbours)
     print(f"{len(label_of):,} strings, {n_true:,} true pairs, {n_neighbours} neighbours")
-    print(f"{'encoder':32} recall   pairs proposed  completeness")
+    print(f"{'encoder':24} dims   recall   pairs proposed  completeness  strings/s")
     for name in names:
-        encoder = load_encoder(encoder_source(name))
+        name, _, dimensions = name.partition("@")
+        encoder = load_encoder(encoder_source(name), truncate_dim=int(dimensions) if dimensions else None)
         if isinstance(encoder, CorpusEncoder):
             encoder.fit(lookout.texts)
+        begin = time.perf_counter()
+        encoder.encode(lookout.texts)
+        speed = len(lookout.texts) / (time.perf_counter() - begin)
         recall = lookout.recall(encoder)
         pairs = block(forms.views, forms.keys, settings.blocking, encoder=encoder)
         is_hit = main[pairs.left] & main[pairs.right] & (labels[pairs.left] == labels[pairs.right])
-        print(f"{name[-32:]:32} {recall:.4f}   {len(pairs):14,}  {is_hit.sum() / max(1, n_true):.4f}")
+        found = f"{recall:.4f}   {len(pairs):14,}  {is_hit.sum() / max(1, n_true):12.4f}"
+        print(f"{name[-24:]:24} {encoder.dimensions:4}   {found}  {speed:9,.0f}")
 
 
 def main() -> None:

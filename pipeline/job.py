@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from pipeline.errors import UsageError
 from pipeline.folding import fold_rows, resolved_path, write_resolved, write_sources
+from pipeline.model_list import encoder_source
 from pipeline.reading import ReadingSettings, stage_rows
 from pipeline.resolution import Models, resolve
 from pipeline.run_folder import (
@@ -97,9 +99,16 @@ def _is_stream(given: str) -> bool:
 
 
 def _model_files(settings: Settings) -> list[Path]:
-    """Files of the models that settings name by path: with a model fitted again, a run is another run."""
+    """Files of the models, shipped or named by path: with a model fitted again, a run is another run."""
     blocking, scoring = settings.blocking, settings.scoring
-    named = (blocking.encoder, scoring.reranker, scoring.model, settings.calibration.file)
+    shipped = str(files("pipeline") / "models" / "pair_scorer")
+    named = (
+        encoder_source(blocking.encoder),
+        scoring.reranker,
+        scoring.model,
+        settings.calibration.file,
+        shipped,
+    )
     found = []
     for path in (Path(name).expanduser() for name in named if name):
         found += (

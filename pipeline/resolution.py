@@ -27,7 +27,7 @@ from pipeline.normalization import normalize
 from pipeline.parsing import parse
 from pipeline.records import Forms, Matches, Mentions
 from pipeline.run_folder import check_output, fingerprint_of, finish, staged_folder, write_tables
-from pipeline.scoring import NAMES, AdditiveModel, CrossEncoderScorer, PairRescorer, fit_vocabulary, score
+from pipeline.scoring import NAMES, AdditiveModel, PairRescorer, fit_vocabulary, load_rescorer, score
 from pipeline.settings import Settings
 from pipeline.stage_log import StageLog
 from pipeline.tables import RunFrames, institutions_frame, mentions_frame, pairs_frame, set_aside_frame
@@ -118,12 +118,7 @@ class Models:
             batch_size=blocking.batch_size,
             prompt=blocking.prompt,
         )
-        if scoring.reranker is None:
-            return cls(encoder)
-        rescorer = CrossEncoderScorer(
-            scoring.reranker, scoring.device, scoring.batch_size, scoring.max_length, scoring.revision
-        )
-        return cls(encoder, rescorer)
+        return cls(encoder, load_rescorer(scoring))
 
 
 def _cluster(

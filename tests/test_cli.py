@@ -685,3 +685,13 @@ def test_a_formula_in_the_input_does_not_run_in_a_spreadsheet(run: Path) -> None
     with (run / "mentions.csv").open(encoding="utf-8", newline="") as lines:
         cells = [cell for row in csv.reader(lines) for cell in row]
     assert not [cell for cell in cells if cell.startswith(("=", "+", "@"))]
+
+
+def test_the_choices_of_the_command_are_those_of_the_library() -> None:
+    """Written twice, so that --help need not import the library."""
+    from blocking.settings import DEVICES
+    from pipeline import cli
+    from pipeline.clustering import CLUSTERERS
+
+    assert sorted(cli.CLUSTERERS) == sorted(CLUSTERERS)
+    assert cli.DEVICES == DEVICES

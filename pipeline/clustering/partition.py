@@ -45,7 +45,7 @@ class ClusteringSettings:
     # The best on the tune fold lie between .3 and .5 (`benchmarks/threshold.py`).
     min_match_probability: float = 0.45
     missing_pair_probability: float = 0.0
-    # Chosen on the tune fold: B³ F1 .930 at .1 and .05, .919 at 1.
+    # Chosen on the tune fold (`benchmarks/threshold.py`).
     missing_pair_weight: float = 0.1
     min_cluster_size: int = 2
     min_samples: int | None = None

@@ -3,7 +3,7 @@
 from pipeline.scoring.additive import AdditiveModel
 from pipeline.scoring.cross_encoder import CrossEncoderScorer, PairRescorer
 from pipeline.scoring.features import NAMES, PairFeatures
-from pipeline.scoring.score import ScoringSettings, fit_vocabulary, score
+from pipeline.scoring.score import ScoringSettings, fit_vocabulary, load_rescorer, score
 from pipeline.scoring.tokens import Vocabulary
 
 __all__ = [
@@ -15,5 +15,6 @@ __all__ = [
     "ScoringSettings",
     "Vocabulary",
     "fit_vocabulary",
+    "load_rescorer",
     "score",
 ]

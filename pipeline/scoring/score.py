@@ -110,6 +110,19 @@ def fit_vocabulary(forms: Forms, model_path: str | None = None, *, use_prior: bo
     return Vocabulary.fit([f"{context} {organization}" for context, organization in both], prior, n_prior)
 
 
+def load_rescorer(settings: ScoringSettings) -> PairRescorer | None:
+    """The cross-encoder that settings name, None where they name none.
+
+    Raises:
+        AffilError: it is missing, broken or of the wrong kind.
+    """
+    if settings.reranker is None:
+        return None
+    return CrossEncoderScorer(
+        settings.reranker, settings.device, settings.batch_size, settings.max_length, settings.revision
+    )
+
+
 def score(
     forms: Forms,
     pairs: CandidatePairs,
@@ -121,10 +134,7 @@ def score(
 ) -> ScoredPairs:
     """Candidate pairs become scored pairs; `rescorer` stands in for the cross-encoder that settings name."""
     settings = settings or ScoringSettings()
-    if rescorer is None and settings.reranker is not None:
-        rescorer = CrossEncoderScorer(
-            settings.reranker, settings.device, settings.batch_size, settings.max_length, settings.revision
-        )
+    rescorer = rescorer or load_rescorer(settings)
     logit = feature_logits(PairFeatures(forms, vocabulary), pairs, settings.model, on_progress)
     rescored = np.full(len(pairs), np.nan)
     if rescorer is not None and len(pairs):

@@ -16,8 +16,8 @@ from pipeline.concepts import concept_tokens
 Float32s = npt.NDArray[np.float32]
 Int64s = npt.NDArray[np.int64]
 
-#: A token that is found in the other text at this partial ratio (0–1) or above is a spelling of it. Below .75
-#: unrelated words of like endings begin to pass; measured on the train fold by the scorer's loss.
+#: A token that is found in the other text at this partial ratio (0–1) or above is a spelling of it. Low
+#: enough for a typo or an inflection, high enough to part words of like endings; set by hand, not tuned.
 _SPELLING = 0.75
 
 

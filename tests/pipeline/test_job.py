@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline import Settings, UsageError
+from pipeline import Settings, UsageError, job
 from pipeline.folding import RESOLVED_COLUMNS
 from pipeline.job import JobOutcome, run_job
 from pipeline.reading import ReadingSettings
@@ -261,3 +261,10 @@ def test_a_file_name_that_is_no_text_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"caf\\udce9\.csv is not valid UTF-8; rename"):
         run_job([name], tmp_path / "run")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_with_other_shipped_models_is_another_run() -> None:
+    found = {path.name for path in job._model_files(Settings())}
+    assert {"model.json", "calibration.json", "document_frequency.tsv.gz"} <= found
+    chosen = Settings().with_values(blocking={"encoder": "built-in"})
+    assert "model.safetensors" in {path.name for path in job._model_files(chosen)}
