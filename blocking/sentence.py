@@ -6,20 +6,25 @@ import importlib.util
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from blocking.checkpoints import check_encoder_source, not_found, split_revision
+from blocking.assembly import assemble
+from blocking.checkpoints import encoder_folder, not_found
 from blocking.errors import BlockingError
+from blocking.hub import split_revision
 from blocking.pairs import Float32s
+from blocking.precision import PRECISIONS, autocast
+from blocking.prompts import Template, is_template, resolve
 from blocking.protocols import normalise_rows
 from blocking.settings import DEVICES, Progress, at_least, one_of
 from blocking.torch_search import torch_device
 
 log = logging.getLogger(__name__)
 
-PRECISIONS = ("auto", "float32", "bfloat16")
+POOLINGS = ("cls", "mean")
 #: Batches between two calls of the progress callback.
 _BATCHES_PER_STEP = 16
 
@@ -30,12 +35,14 @@ class SentenceSettings:
 
     Attributes:
         truncate_dim: leading dimensions to keep (models trained for it lose little); None keeps all.
-        prompt: one of the model's prompt names, or a text to put before every string; None: the
-            model's own default.
+        prompt: one of the model's prompt names, a text to put before every string, or a sentence with {}
+            where the string goes; None: the model's own default.
         batch_size: texts in one forward pass.
         device: "auto", "cpu" or "cuda".
-        precision: "float32"; "bfloat16" (two to three times as fast where the hardware has it, cosines to
-            about 1e-3); "auto" is bfloat16 on a GPU that has it and float32 elsewhere.
+        precision: "float32"; "bfloat16" or "float16" (two to three times as fast where the hardware has it,
+            cosines to about 1e-3); "auto" is one of them on a GPU and float32 elsewhere.
+        pooling: "cls" or "mean", for a folder that holds a transformer alone and does not say.
+        max_length: tokens that are read of a text; None: the model's own bound.
     """
 
     truncate_dim: int | None = None
@@ -43,6 +50,8 @@ class SentenceSettings:
     batch_size: int = 64
     device: str = "auto"
     precision: str = "auto"
+    pooling: str | None = None
+    max_length: int | None = None
 
     def __post_init__(self) -> None:
         one_of("device", self.device, DEVICES)
@@ -50,6 +59,10 @@ class SentenceSettings:
         at_least("batch_size", self.batch_size, 1)
         if self.truncate_dim is not None:
             at_least("truncate_dim", self.truncate_dim, 1)
+        if self.pooling is not None:
+            one_of("pooling", self.pooling, POOLINGS)
+        if self.max_length is not None:
+            at_least("max_length", self.max_length, 1)
 
 
 class SentenceTransformerEncoder:
@@ -68,13 +81,59 @@ class SentenceTransformerEncoder:
         self.settings = settings or SentenceSettings()
         self.name, self.revision = split_revision(source)
         _check_libraries(self.name)
-        check_encoder_source(self.name, self.revision)
+        #: The folder that the model was loaded from: its conversion where it needed one.
+        self.folder = encoder_folder(self.name, self.revision)
         self._device = torch_device(self.settings.device)
-        self._model = _load(self.name, self.revision, self._device)
+        self._model = _load(self.name, self.folder, self._device, self.settings.pooling)
+        self.max_length = self._bounded(self.settings.max_length)
+        self._template, self._prompt = self._read_prompt(self.settings.prompt)
         full = int(self._model.get_embedding_dimension() or 0) or self._encode_batchwise([" "]).shape[1]
         self.dimensions = self.settings.truncate_dim or full
         if self.dimensions > full:
             raise BlockingError(f"truncate_dim is {self.dimensions}, but {self.name} has {full} dimensions")
+
+    @property
+    def prompts(self) -> dict[str, str]:
+        """The model's own prompts by name; empty ones are left out."""
+        return {name: text for name, text in (self._model.prompts or {}).items() if text}
+
+    @property
+    def prompt(self) -> str:
+        """What is put around every string, "" where nothing is."""
+        return self._prompt
+
+    def describe(self) -> dict[str, Any]:
+        """What was loaded, by the names of settings and of `transformers`."""
+        config = self._model[0].auto_model.config
+        n_parameters = sum(parameter.numel() for parameter in self._model.parameters())
+        return {
+            "architecture": type(self._model[0].auto_model).__name__,
+            "n_layers": config.num_hidden_layers,
+            "n_parameters": n_parameters,
+            "pooling": self._pooling(),
+            "prompt": self._prompt,
+            "prompts": self.prompts,
+        }
+
+    def _pooling(self) -> str:
+        names = [str(getattr(m, "pooling_mode", "")) or type(m).__name__ for m in self._model[1:]]
+        return " + ".join(names)
+
+    def _bounded(self, max_length: int | None) -> int | None:
+        """The tokens that are read of a text, where both the model and the caller may bound them."""
+        bounds = [b for b in (self._model.max_seq_length, max_length) if b is not None]
+        if bounds:
+            self._model.max_seq_length = min(bounds)
+        return min(bounds) if bounds else None
+
+    def _read_prompt(self, prompt: str | None) -> tuple[Template | None, str]:
+        is_mask = any(type(module).__name__ == "MaskPooling" for module in self._model)
+        # The sentence of a mask model is no choice: without it there is no vector.
+        default = next(iter(self.prompts), None) if is_mask else self._model.default_prompt_name
+        text = resolve(prompt, self._model.prompts or {}, default)
+        if not is_mask and not is_template(text):
+            return None, text
+        return Template(text, self._model.tokenizer, self.max_length, needs_mask=is_mask), text
 
     def encode(self, texts: Sequence[str], *, on_progress: Progress | None = None) -> Float32s:
         """Texts in; float32 vectors of length 1 out, shape (n, dimensions), zeros for blank texts."""
@@ -94,15 +153,11 @@ class SentenceTransformerEncoder:
         return vectors
 
     def _encode_batchwise(self, texts: list[str]) -> Any:
-        import torch
-
-        prompt = self.settings.prompt
-        is_name = prompt is not None and prompt in (self._model.prompts or {})
-        with torch.autocast(self._device, torch.bfloat16, enabled=self._is_bfloat16()):
+        model_type = str(self._model[0].auto_model.config.model_type)
+        with autocast(self._device, self.settings.precision, model_type):
             found = self._model.encode(
-                texts,
-                prompt_name=prompt if is_name else None,
-                prompt=None if is_name else prompt,
+                self._template.fill(texts) if self._template else texts,
+                prompt="" if self._template else self._prompt,
                 batch_size=self.settings.batch_size,
                 show_progress_bar=False,
                 convert_to_numpy=False,
@@ -111,30 +166,24 @@ class SentenceTransformerEncoder:
         # NumPy has no bfloat16.
         return found.float().cpu().numpy()
 
-    def _is_bfloat16(self) -> bool:
-        if self.settings.precision != "auto":
-            return self.settings.precision == "bfloat16"
-        import torch
-
-        return self._device == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
-
 
 def _check_libraries(name: str) -> None:
     if any(importlib.util.find_spec(library) is None for library in ("torch", "sentence_transformers")):
         raise not_found(name, "models need PyTorch and more: pip install 'affiliation-resolver[models]'")
 
 
-def _load(name: str, revision: str | None, device: str) -> Any:
+def _load(name: str, folder: Path, device: str, pooling: str | None) -> Any:
     from safetensors import SafetensorError
-    from sentence_transformers import SentenceTransformer
 
     # What loading raises depends on which of four libraries meets the flaw; all of it is about this model.
     flaws = (OSError, LookupError, ValueError, TypeError, RuntimeError, ImportError, AttributeError)
     try:
-        model = SentenceTransformer(name, device=device, revision=revision, trust_remote_code=False)
+        model = assemble(folder, device, pooling)
+    except BlockingError:
+        raise
     except (*flaws, SafetensorError) as error:
         first_line = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise not_found(name, f"it could not be loaded ({first_line})") from error
     model.eval()
-    log.info("loaded encoder %s (%s) on %s", name, revision or "latest revision", device)
+    log.info("loaded encoder %s from %s on %s", name, folder, device)
     return model

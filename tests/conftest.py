@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import shutil
 import string
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +14,9 @@ import pytest
 
 # Read when the library is first imported, which any test may cause: no test asks a model hub.
 os.environ["HF_HUB_OFFLINE"] = "1"
+# Converted models go where the system cleans up, not into the cache of whoever runs the tests.
+os.environ["AFFIL_CACHE"] = tempfile.mkdtemp(prefix="affil-cache-")
+atexit.register(shutil.rmtree, os.environ["AFFIL_CACHE"], ignore_errors=True)
 
 _WORDS = "university of oxford cambridge department physics hospital institute college uk germany".split()  # noqa: SIM905
 

@@ -9,8 +9,8 @@ transformers = pytest.importorskip("transformers")
 pytest.importorskip("sentence_transformers")
 
 from blocking import block, load_encoder  # noqa: E402
-from blocking.checkpoints import split_revision  # noqa: E402
 from blocking.errors import BlockingError  # noqa: E402
+from blocking.hub import split_revision  # noqa: E402
 from blocking.sentence import SentenceSettings, SentenceTransformerEncoder  # noqa: E402
 from blocking.settings import BlockingSettings  # noqa: E402
 
@@ -171,9 +171,9 @@ def refusal(source, **settings):
 
 
 def test_remote_code_is_refused_unless_the_type_is_native(checkpoint, tmp_path):
-    needs_code = {"model_type": "new", "auto_map": {"AutoModel": "modeling.NewModel"}}
+    needs_code = {"model_type": "strange", "auto_map": {"AutoModel": "modeling.NewModel"}}
     message = refusal(altered(checkpoint, tmp_path / "new", **needs_code))
-    assert "needs code of its own (model type 'new' with auto_map)" in message
+    assert "needs code of its own (model type 'strange' with auto_map)" in message
     native = altered(checkpoint, tmp_path / "bert", auto_map={"AutoModel": "modeling.Evil"})
     assert load_encoder(native, device="cpu").encode(["oslo"]).shape == (1, 32)
 
@@ -197,7 +197,7 @@ def test_missing_and_broken_sources_name_the_built_in_encoders(checkpoint, tmp_p
     assert "is no valid JSON" in refusal(str(tmp_path / "broken"))
     cut = altered(checkpoint, tmp_path / "cut")
     next((tmp_path / "cut").rglob("*.safetensors")).write_bytes(b"cut off")
-    assert "could not be loaded" in refusal(cut)
+    assert "model.safetensors is corrupt or cut off" in refusal(cut)
 
 
 def test_revision_follows_an_at_sign(tmp_path):
@@ -214,7 +214,7 @@ def test_missing_libraries_are_said_with_the_remedy(checkpoint, monkeypatch):
 
 
 def test_settings_are_checked():
-    with pytest.raises(BlockingError, match="precision must be one of auto, float32, bfloat16"):
+    with pytest.raises(BlockingError, match="precision must be one of auto, float32, bfloat16, float16"):
         SentenceSettings(precision="int8")
     with pytest.raises(BlockingError, match="batch_size must be 1 or more"):
         SentenceSettings(batch_size=0)

@@ -1,0 +1,112 @@
+"""A folder of native classes to a model of Sentence Transformers; tensors that are not there are an error."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from blocking.conversion import read_json
+from blocking.conversion.mask_projector import MASK_POOLING
+from blocking.conversion.plan import check_tensors, shapes_of
+from blocking.conversion.spans import read_spans
+from blocking.errors import BlockingError
+
+#: Model types whose tensors have in files the names that they have in the class: they can be compared.
+_PLAIN = {"bert": "bert.", "gemma3_text": "model.", "xlm-roberta": "roberta."}
+
+
+def assemble(folder: Path, device: str, pooling: str | None) -> Any:
+    """A model folder, a device and how to pool in; the sentence model out, in float32.
+
+    Args:
+        folder: a folder with modules, or with a transformer alone.
+        device: "cpu" or "cuda".
+        pooling: "cls" or "mean", for a transformer alone; None takes the library's default, the mean.
+    """
+    import torch
+    from sentence_transformers import SentenceTransformer
+
+    check_transformer(folder)
+    more = {"model_kwargs": {"dtype": torch.float32}, "local_files_only": True, "trust_remote_code": False}
+    if _is_mask_model(folder):
+        modules, prompts = _mask_modules(folder), read_json(folder / "config_sentence_transformers.json")
+        return SentenceTransformer(modules=modules, device=device, prompts=prompts.get("prompts"))
+    if pooling is None or (folder / "modules.json").is_file():
+        return SentenceTransformer(str(folder), device=device, **more)
+    return SentenceTransformer(modules=_pooled(folder, pooling), device=device)
+
+
+def _transformer(folder: Path) -> Any:
+    import torch
+    from sentence_transformers.sentence_transformer.modules import Transformer
+
+    return Transformer(str(folder), model_kwargs={"dtype": torch.float32})
+
+
+def _pooled(folder: Path, pooling: str) -> list[Any]:
+    from sentence_transformers.sentence_transformer.modules import Pooling
+
+    transformer = _transformer(folder)
+    return [transformer, Pooling(transformer.get_embedding_dimension(), pooling)]
+
+
+def _is_mask_model(folder: Path) -> bool:
+    path = folder / "modules.json"
+    if not path.is_file():
+        return False
+    try:
+        return any(module["type"] == MASK_POOLING for module in json.loads(path.read_text("utf-8")))
+    except (ValueError, LookupError, TypeError) as error:
+        raise BlockingError(f"{path} is no list of modules: fetch it again") from error
+
+
+def _mask_modules(folder: Path) -> list[Any]:
+    from sentence_transformers.sentence_transformer.modules import Dense
+
+    from blocking.mask_pooling import MaskPooling
+
+    transformer = _transformer(folder)
+    pooling = MaskPooling(transformer.tokenizer.mask_token_id)
+    return [transformer, pooling, Dense.load(str(folder), subfolder="2_Dense", local_files_only=True)]
+
+
+def check_transformer(folder: Path, native_class: str | None = None) -> None:
+    """A model folder in; nothing out. The library fills a missing tensor with random numbers and goes on.
+
+    Args:
+        folder: of the model.
+        native_class: class of `transformers`; None takes the plain model of the configuration's type.
+
+    Raises:
+        BlockingError: tensors of the model are missing, of another shape, or there are more layers than the
+            configuration says; it names them.
+    """
+    config = read_json(folder / "config.json")
+    prefix = _PLAIN.get(str(config.get("model_type")))
+    if prefix is None:
+        return
+    spans = read_spans(folder)
+    if not spans:
+        raise BlockingError(f"{folder} holds no weights (model.safetensors)")
+    wanted = shapes_of(native_class or _class_of(str(config["model_type"])), config)
+    found = {_native_name(name, "" if native_class else prefix): span.shape for name, span in spans.items()}
+    # What the model holds beside the encoder is a head of another task, and left out.
+    own = {name.split(".")[0] for name in wanted}
+    check_tensors(
+        {n: s for n, s in found.items() if n.split(".")[0] in own - {"pooler"} and "position_ids" not in n},
+        {n: s for n, s in wanted.items() if not n.startswith("pooler.")},
+        str(folder),
+    )
+
+
+def _class_of(model_type: str) -> str:
+    from transformers.models.auto.modeling_auto import MODEL_MAPPING_NAMES
+
+    return str(MODEL_MAPPING_NAMES[model_type])
+
+
+def _native_name(name: str, prefix: str) -> str:
+    # BERT's first release had other names for the two numbers of a layer norm.
+    legacy = name.replace("LayerNorm.gamma", "LayerNorm.weight").replace("LayerNorm.beta", "LayerNorm.bias")
+    return legacy.removeprefix(prefix)
