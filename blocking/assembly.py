@@ -71,12 +71,12 @@ def _mask_modules(folder: Path) -> list[Any]:
     return [transformer, pooling, Dense.load(str(folder), subfolder="2_Dense", local_files_only=True)]
 
 
-def check_transformer(folder: Path, native_class: str | None = None) -> None:
+def check_transformer(folder: Path, *, is_classifier: bool = False) -> None:
     """A model folder in; nothing out. The library fills a missing tensor with random numbers and goes on.
 
     Args:
         folder: of the model.
-        native_class: class of `transformers`; None takes the plain model of the configuration's type.
+        is_classifier: whether the head that rates texts or pairs belongs to the model.
 
     Raises:
         BlockingError: tensors of the model are missing, of another shape, or there are more layers than the
@@ -89,8 +89,8 @@ def check_transformer(folder: Path, native_class: str | None = None) -> None:
     spans = read_spans(folder)
     if not spans:
         raise BlockingError(f"{folder} holds no weights (model.safetensors)")
-    wanted = shapes_of(native_class or _class_of(str(config["model_type"])), config)
-    found = {_native_name(name, "" if native_class else prefix): span.shape for name, span in spans.items()}
+    wanted = shapes_of(_class_of(str(config["model_type"]), is_classifier), config)
+    found = {_native_name(name, "" if is_classifier else prefix): span.shape for name, span in spans.items()}
     # What the model holds beside the encoder is a head of another task, and left out.
     own = {name.split(".")[0] for name in wanted}
     check_tensors(
@@ -100,10 +100,13 @@ def check_transformer(folder: Path, native_class: str | None = None) -> None:
     )
 
 
-def _class_of(model_type: str) -> str:
-    from transformers.models.auto.modeling_auto import MODEL_MAPPING_NAMES
+def _class_of(model_type: str, is_classifier: bool) -> str:
+    from transformers.models.auto import modeling_auto as auto
 
-    return str(MODEL_MAPPING_NAMES[model_type])
+    names = (
+        auto.MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES if is_classifier else auto.MODEL_MAPPING_NAMES
+    )
+    return str(names[model_type])
 
 
 def _native_name(name: str, prefix: str) -> str:

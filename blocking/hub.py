@@ -97,6 +97,9 @@ def _remote_configurations(name: str, revision: str | None) -> dict[str, Mapping
             continue
         except (OSError, ValueError) as error:
             raise _absent(error) from error
+    if is_unreached and not found:
+        # A model without these files may be cached; else this says what to do.
+        _snapshot(name, revision, _SMALL)
     return found
 
 

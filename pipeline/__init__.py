@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pipeline.errors import AffilError, UsageError
     from pipeline.evaluation import evaluate, read_gold
     from pipeline.resolution import Models, Resolution, resolve
+    from pipeline.scoring import ScoringSettings, rank
     from pipeline.settings import Settings
 
 __all__ = [
@@ -24,9 +25,11 @@ __all__ = [
     "Constraints",
     "Models",
     "Resolution",
+    "ScoringSettings",
     "Settings",
     "UsageError",
     "evaluate",
+    "rank",
     "read_gold",
     "resolve",
 ]
@@ -36,9 +39,11 @@ _HOME = {
     "Constraints": "clustering",
     "Models": "resolution",
     "Resolution": "resolution",
+    "ScoringSettings": "scoring",
     "Settings": "settings",
     "UsageError": "errors",
     "evaluate": "evaluation",
+    "rank": "scoring",
     "read_gold": "evaluation",
     "resolve": "resolution",
 }

@@ -31,7 +31,9 @@ class Published:
         self.tokenizer = AutoTokenizer.from_pretrained(folder)
 
     def ids(self, *texts: str, max_length: int = 8192) -> torch.Tensor:
-        return torch.tensor(self.tokenizer(*texts, truncation=True, max_length=max_length)["input_ids"])
+        # As a list: of two texts alone, an empty second one is taken for none.
+        batches = ([text] for text in texts)
+        return torch.tensor(self.tokenizer(*batches, truncation=True, max_length=max_length)["input_ids"][0])
 
     def linear(self, x: torch.Tensor, name: str) -> torch.Tensor:
         return linear(x, self.tensors[f"{name}.weight"], self.tensors.get(f"{name}.bias"))

@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parent.parent
 FLOORS = (
     ("errors",),
     ("records", "text", "place_names", "place_words", "postcodes", "places"),
-    ("lexicon", "concepts", "writing", "encodings", "inputs", "formats", "rows", "stage_log"),
+    ("lexicon", "concepts", "presets", "writing", "encodings", "inputs", "formats", "rows", "stage_log"),
     (
         *(
             "reading",

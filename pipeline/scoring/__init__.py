@@ -3,6 +3,7 @@
 from pipeline.scoring.additive import AdditiveModel
 from pipeline.scoring.cross_encoder import CrossEncoderScorer, PairRescorer
 from pipeline.scoring.features import NAMES, PairFeatures
+from pipeline.scoring.ranking import Ranked, rank
 from pipeline.scoring.score import ScoringSettings, fit_vocabulary, load_rescorer, score
 from pipeline.scoring.tokens import Vocabulary
 
@@ -12,9 +13,11 @@ __all__ = [
     "CrossEncoderScorer",
     "PairFeatures",
     "PairRescorer",
+    "Ranked",
     "ScoringSettings",
     "Vocabulary",
     "fit_vocabulary",
     "load_rescorer",
+    "rank",
     "score",
 ]

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from blocking.hub import split_revision
+from blocking.precision import autocast
 from pipeline.errors import AffilError, UsageError
 from pipeline.records import Progress
+from pipeline.scoring.reranker_folder import reranker_folder
 
 Float64s = npt.NDArray[np.float64]
 
@@ -34,7 +35,7 @@ class CrossEncoderScorer:
     """Any sentence-transformers `CrossEncoder` with one output, from a folder or a hub id.
 
     A cross-encoder is not symmetric: both orders are asked and their logits averaged.
-    Remote code is never run.
+    Published models that need code of their own are converted; remote code is never run.
     """
 
     name: str
@@ -47,22 +48,23 @@ class CrossEncoderScorer:
         self._model = self._load()
 
     def _load(self) -> Any:
-        path = Path(self.name)
-        if path.exists() or self.name.startswith((".", "/", "~")):
-            _check_folder(path)
         try:
+            import torch
             from sentence_transformers import CrossEncoder
         except ImportError as error:
             raise AffilError(
                 "a reranker needs transformers: pip install 'affiliation-resolver[models]'"
             ) from error
+        name, revision = split_revision(self.name)
+        folder = reranker_folder(name, revision or self.revision)
         try:
             model = CrossEncoder(
-                self.name,
+                str(folder),
                 device=_device(self.device),
                 max_length=self.max_length,
-                revision=self.revision,
+                model_kwargs={"dtype": torch.float32},
                 trust_remote_code=False,
+                local_files_only=True,
             )
         except (OSError, ValueError, RuntimeError, KeyError) as error:
             reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
@@ -85,33 +87,18 @@ class CrossEncoderScorer:
                 on_progress(min(start + step, len(left)), len(left))
         return total
 
+    def directed_logits(self, left: Sequence[str], right: Sequence[str]) -> Float64s:
+        """Two columns of texts to log-odds in this order only, shape (n,): how cards use rerankers."""
+        return self._predict(list(zip(left, right, strict=True)))
+
     def _predict(self, pairs: list[tuple[str, str]]) -> Float64s:
         import torch
 
-        found = self._model.predict(
-            pairs, batch_size=self.batch_size, activation_fn=torch.nn.Identity(), show_progress_bar=False
-        )
+        with autocast(self._model.device.type):
+            found = self._model.predict(
+                pairs, batch_size=self.batch_size, activation_fn=torch.nn.Identity(), show_progress_bar=False
+            )
         return np.asarray(found, np.float64).reshape(len(pairs))
-
-
-def _check_folder(path: Path) -> None:
-    """Refuse what is no cross-encoder before a heavy library is imported."""
-    config = path.expanduser() / "config.json"
-    if not path.expanduser().is_dir():
-        raise UsageError(f"no such reranker folder: {path}")
-    if not config.is_file():
-        raise UsageError(f"{path} is no model folder: it has no config.json")
-    try:
-        data = json.loads(config.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{config} is not valid JSON: {error}") from error
-    if "auto_map" in data:
-        raise UsageError(f"{path} needs remote code (auto_map in config.json), which is never run")
-    architectures = data.get("architectures") or []
-    if not any("SequenceClassification" in a for a in architectures):
-        raise UsageError(
-            f"{path} is no reranker: its architecture is {', '.join(architectures) or 'not stated'}"
-        )
 
 
 def _device(device: str) -> str | None:

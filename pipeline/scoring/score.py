@@ -15,6 +15,7 @@ import numpy as np
 
 from blocking import CandidatePairs
 from pipeline.errors import UsageError
+from pipeline.presets import locate_kind
 from pipeline.records import Float64s, Forms, Int64s, Progress, ScoredPairs
 from pipeline.scoring.additive import AdditiveModel
 from pipeline.scoring.cross_encoder import CrossEncoderScorer, PairRescorer
@@ -32,7 +33,7 @@ class ScoringSettings:
 
     Attributes:
         model: file of a feature model; None takes the shipped one.
-        reranker: folder or hub id of a cross-encoder; None rescores nothing.
+        reranker: preset, folder or hub id of a cross-encoder; None rescores nothing.
         rescoring_band: pairs whose feature probability lies between the two are rescored.
         rescoring: "band" or "all".
         max_rescored: at most so many pairs, the most doubtful first; 0 sets no bound.
@@ -118,9 +119,9 @@ def load_rescorer(settings: ScoringSettings) -> PairRescorer | None:
     """
     if settings.reranker is None:
         return None
-    return CrossEncoderScorer(
-        settings.reranker, settings.device, settings.batch_size, settings.max_length, settings.revision
-    )
+    preset, source = locate_kind(settings.reranker, "reranker")
+    max_length = settings.max_length or (preset.max_length if preset else None)
+    return CrossEncoderScorer(source, settings.device, settings.batch_size, max_length, settings.revision)
 
 
 def score(
