@@ -37,6 +37,16 @@ def assemble(folder: Path, device: str, pooling: str | None) -> Any:
     return SentenceTransformer(modules=_pooled(folder, pooling), device=device)
 
 
+def longest_input(config: Any, *bounds: int | None) -> int | None:
+    """A configuration of `transformers` and bounds of others in; the tokens that a model can read out."""
+    positions = getattr(config, "max_position_embeddings", None)
+    if positions and "roberta" in str(config.model_type):
+        # Positions begin behind that of the padding token; past the last one the model fails.
+        positions -= config.pad_token_id + 1
+    found = [bound for bound in (positions, *bounds) if bound]
+    return min(found) if found else None
+
+
 def _transformer(folder: Path) -> Any:
     import torch
     from sentence_transformers.sentence_transformer.modules import Transformer

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from blocking.assembly import assemble
+from blocking.assembly import assemble, longest_input
 from blocking.checkpoints import encoder_folder, not_found
 from blocking.errors import BlockingError
 from blocking.hub import split_revision
@@ -116,15 +116,16 @@ class SentenceTransformerEncoder:
         }
 
     def _pooling(self) -> str:
-        names = [str(getattr(m, "pooling_mode", "")) or type(m).__name__ for m in self._model[1:]]
+        names = [str(getattr(m, "pooling_mode", "")) or type(m).__name__ for m in list(self._model)[1:]]
         return " + ".join(names)
 
     def _bounded(self, max_length: int | None) -> int | None:
-        """The tokens that are read of a text, where both the model and the caller may bound them."""
-        bounds = [b for b in (self._model.max_seq_length, max_length) if b is not None]
-        if bounds:
-            self._model.max_seq_length = min(bounds)
-        return min(bounds) if bounds else None
+        """The tokens that are read of a text, which the model and the caller may bound."""
+        config = self._model[0].auto_model.config
+        found = longest_input(config, self._model.max_seq_length, max_length)
+        if found is not None:
+            self._model.max_seq_length = found
+        return found
 
     def _read_prompt(self, prompt: str | None) -> tuple[Template | None, str]:
         is_mask = any(type(module).__name__ == "MaskPooling" for module in self._model)

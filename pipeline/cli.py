@@ -17,6 +17,7 @@ from typing import Any
 import click
 
 from pipeline.errors import AffilError, UsageError
+from pipeline.model_commands import models
 
 CLUSTERERS = ("average", "hdbscan", "components")
 DEVICES = ("auto", "cpu", "cuda")
@@ -132,9 +133,9 @@ def main() -> None:
 @click.option(
     "--settings", "settings_file", type=click.Path(path_type=Path), help="TOML file, a table a stage."
 )
-@click.option("--encoder", help="Built-in name, folder or hub id of an encoder.")
+@click.option("--encoder", help="Name (see affil models), folder or hub id of an encoder.")
 @click.option("--truncate-dim", type=int, help="Use only the first N dimensions of the encoder.")
-@click.option("--reranker", help="Folder or hub id of a cross-encoder for the doubtful pairs.")
+@click.option("--reranker", help="Name, folder or hub id of a cross-encoder for the doubtful pairs.")
 @click.option(
     "--clusterer", type=click.Choice(CLUSTERERS), help="How pairs become clusters.  [default: average]"
 )
@@ -257,18 +258,7 @@ def report(run: Path, quiet: bool) -> None:
         click.echo(f"report: {path}")
 
 
-@main.command()
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def models(as_json: bool) -> None:
-    """List the models that are built in and the kinds that can be named."""
-    from pipeline.console import print_models
-    from pipeline.model_list import list_models
-
-    found = list_models()
-    if as_json:
-        click.echo(json.dumps(found))
-    else:
-        print_models(found)
+main.add_command(models)
 
 
 @main.group()

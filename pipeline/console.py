@@ -11,6 +11,7 @@ from pipeline.stage_log import Watcher
 if TYPE_CHECKING:
     from pipeline.evaluation import Evaluation
     from pipeline.explanation import Explanation, Link
+    from pipeline.model_check import ModelCheck
     from pipeline.records import Progress
 
 _SUMMARY = {
@@ -132,11 +133,41 @@ def print_models(entries: Sequence[Mapping[str, Any]]) -> None:
 
     table = Table()
     for name in ("name", "kind", "licence", "size", "what", "how to choose it"):
-        table.add_column(name, overflow="fold")
+        table.add_column(name, overflow="fold", no_wrap=name == "name")
     for e in entries:
         size = "" if e["bytes"] is None else f"{e['bytes'] / 1000:,.0f} kB"
         table.add_row(e["name"], e["kind"], e["licence"], size, e["what"], _plain(e["choose"]))
     Console().print(table)
+
+
+def print_check(found: ModelCheck) -> None:
+    """What a model is, its licence's warning, and stated against measured similarities."""
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+    table = Table(title=_plain(found.name), show_header=False, title_justify="left")
+    table.add_column(style="bold")
+    table.add_column(overflow="fold")
+    for label, value in found.facts.items():
+        shown = "\n".join(f"{k}: {v}" for k, v in value.items()) if isinstance(value, dict) else value
+        shown = f"{shown:,}" if isinstance(shown, int) else shown
+        table.add_row(label.replace("n_", ""), _plain_lines(str(shown)))
+    console.print(table)
+    if found.warning:
+        console.print(f"[yellow]warning:[/] {_plain(found.warning)}")
+    if found.similarities:
+        against = Table(title="Similarities that the card states", title_justify="left")
+        for name in ("left", "right", "stated", "found", ""):
+            against.add_column(name)
+        for s in found.similarities:
+            mark = "[green]ok[/]" if s.is_near else "[red]off[/]"
+            against.add_row(_plain(s.left), _plain(s.right), f"{s.stated:.4f}", f"{s.found:.4f}", mark)
+        console.print(against)
+
+
+def _plain_lines(text: str) -> str:
+    return "\n".join(_plain(line) for line in text.splitlines())
 
 
 def print_explanation(found: Explanation) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from pipeline.errors import UsageError
 from pipeline.folding import fold_rows, resolved_path, write_resolved, write_sources
-from pipeline.model_list import encoder_source
+from pipeline.model_list import encoder_source, reranker_source
 from pipeline.reading import ReadingSettings, stage_rows
 from pipeline.resolution import Models, resolve
 from pipeline.run_folder import (
@@ -104,7 +104,7 @@ def _model_files(settings: Settings) -> list[Path]:
     shipped = str(files("pipeline") / "models" / "pair_scorer")
     named = (
         encoder_source(blocking.encoder),
-        scoring.reranker,
+        reranker_source(scoring.reranker),
         scoring.model,
         settings.calibration.file,
         shipped,

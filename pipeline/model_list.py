@@ -6,15 +6,62 @@ import json
 from importlib.resources import files
 from typing import Any
 
+from blocking import BlockingSettings, Encoder, load_encoder
 from blocking.encoders import BUILT_IN
+from pipeline.errors import UsageError
+from pipeline.presets import PRESETS, Preset, locate, locate_kind
 
 #: The name under which settings ask for the encoder in the package.
 BUILT_IN_ENCODER = "built-in"
 
 
 def encoder_source(name: str) -> str:
-    """An encoder's name in settings to what `blocking.load_encoder` takes: a folder for the built-in one."""
-    return str(files("pipeline") / "models" / "encoder") if name == BUILT_IN_ENCODER else name
+    """An encoder's name in settings to where it is: a folder, a hub id, or a name that blocking knows."""
+    return str(files("pipeline") / "models" / "encoder") if name == BUILT_IN_ENCODER else locate(name)[1]
+
+
+def reranker_source(name: str | None) -> str | None:
+    """A reranker's name in settings to the folder or hub id it stands for."""
+    return locate(name)[1] if name else None
+
+
+def load_named_encoder(settings: BlockingSettings) -> Encoder:
+    """The encoder that blocking's settings name: built in, a preset, a folder or a hub id.
+
+    Raises:
+        UsageError: the preset is a reranker, or was not trained for `truncate_dim`.
+        BlockingError: no such model, a model of the wrong kind, a setting that it cannot follow.
+    """
+    preset, _ = locate_kind(settings.encoder, "encoder")
+    if preset is not None:
+        return _load_preset(preset, settings)
+    return load_encoder(
+        encoder_source(settings.encoder),
+        truncate_dim=settings.truncate_dim,
+        device=settings.device,
+        batch_size=settings.batch_size,
+        prompt=settings.prompt,
+    )
+
+
+def _load_preset(preset: Preset, settings: BlockingSettings) -> Encoder:
+    from blocking.sentence import SentenceSettings, SentenceTransformerEncoder
+
+    dimensions, prompt = settings.truncate_dim, settings.prompt
+    if dimensions is not None and len(preset.dimensions) > 1 and dimensions not in preset.dimensions:
+        allowed = ", ".join(map(str, preset.dimensions))
+        raise UsageError(f"{preset.name} was trained to be cut to {allowed} dimensions, not to {dimensions}")
+    return SentenceTransformerEncoder(
+        encoder_source(settings.encoder),
+        SentenceSettings(
+            truncate_dim=dimensions,
+            prompt=None if prompt is None else preset.prompts.get(prompt, prompt),
+            batch_size=settings.batch_size,
+            device=settings.device,
+            pooling=preset.pooling,
+            max_length=preset.max_length,
+        ),
+    )
 
 
 def list_models() -> list[dict[str, Any]]:
@@ -48,6 +95,10 @@ def list_models() -> list[dict[str, Any]]:
             "default; another file: [scoring] model",
         )
     )
+    entries += [
+        _entry(p.name, p.kind, p.licence, None, f"{p.what} ({p.n_parameters} M parameters)", p.option)
+        for p in PRESETS.values()
+    ]
     anything = "any model of sentence-transformers, from a folder or a hub id; its own licence holds"
     entries.append(_entry("PATH or HUB-ID", "encoder", "the model's own", None, anything, "--encoder PATH"))
     cross = "any CrossEncoder with one output, for the pairs that the features leave in doubt"

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from blocking import BlockingSettings, Encoder, block, load_encoder
+from blocking import BlockingSettings, Encoder, block
 from blocking.neighbours import nearest_neighbours
 from pipeline.calibration import PlattScaling, calibrate
 from pipeline.cleaning import clean
@@ -22,7 +22,7 @@ from pipeline.clustering import Clusters, Constraints, cluster, set_siblings_apa
 from pipeline.consolidation import Consolidated, consolidate
 from pipeline.explanation import Explanation, explain, weakest_links
 from pipeline.folding import Folded, fold_values, sources_of
-from pipeline.model_list import encoder_source
+from pipeline.model_list import load_named_encoder
 from pipeline.normalization import normalize
 from pipeline.parsing import parse
 from pipeline.records import Forms, Matches, Mentions
@@ -111,14 +111,7 @@ class Models:
         if blocking.device == "cuda":
             asked = BlockingSettings(device="cuda", backend=blocking.backend)
             nearest_neighbours(np.eye(2, dtype=np.float32), 1, asked)
-        encoder = load_encoder(
-            encoder_source(blocking.encoder),
-            truncate_dim=blocking.truncate_dim,
-            device=blocking.device,
-            batch_size=blocking.batch_size,
-            prompt=blocking.prompt,
-        )
-        return cls(encoder, load_rescorer(scoring))
+        return cls(load_named_encoder(blocking), load_rescorer(scoring))
 
 
 def _cluster(

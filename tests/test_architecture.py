@@ -30,7 +30,8 @@ FLOORS = (
     ),
     ("settings", "run_folder", "tables", "model_list"),
     ("resolution",),
-    ("job", "training", "console"),
+    ("job", "training", "console", "model_check"),
+    ("model_commands",),
     ("cli",),
 )
 #: Floors of helpers that build on each other; verbs do not.

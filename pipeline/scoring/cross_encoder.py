@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from blocking.assembly import longest_input
 from blocking.hub import split_revision
 from blocking.precision import autocast
 from pipeline.errors import AffilError, UsageError
@@ -56,12 +57,12 @@ class CrossEncoderScorer:
                 "a reranker needs transformers: pip install 'affiliation-resolver[models]'"
             ) from error
         name, revision = split_revision(self.name)
-        folder = reranker_folder(name, revision or self.revision)
+        #: The folder that the model was loaded from: its conversion where it needed one.
+        self.folder = reranker_folder(name, revision or self.revision)
         try:
             model = CrossEncoder(
-                str(folder),
+                str(self.folder),
                 device=_device(self.device),
-                max_length=self.max_length,
                 model_kwargs={"dtype": torch.float32},
                 trust_remote_code=False,
                 local_files_only=True,
@@ -69,6 +70,7 @@ class CrossEncoderScorer:
         except (OSError, ValueError, RuntimeError, KeyError) as error:
             reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
             raise AffilError(f"cannot load reranker {self.name!r}: {reason}") from error
+        model.max_length = longest_input(model[0].auto_model.config, model.max_length, self.max_length)
         if model.num_labels != 1:
             raise UsageError(f"reranker {self.name!r} has {model.num_labels} outputs; a reranker has one")
         return model
@@ -86,6 +88,16 @@ class CrossEncoderScorer:
             if on_progress:
                 on_progress(min(start + step, len(left)), len(left))
         return total
+
+    def describe(self) -> dict[str, Any]:
+        """What was loaded, by the names of settings and of `transformers`."""
+        inner = self._model[0].auto_model
+        return {
+            "architecture": type(inner).__name__,
+            "n_layers": inner.config.num_hidden_layers,
+            "n_parameters": sum(parameter.numel() for parameter in inner.parameters()),
+            "longest pair": f"{self._model.max_length} tokens",
+        }
 
     def directed_logits(self, left: Sequence[str], right: Sequence[str]) -> Float64s:
         """Two columns of texts to log-odds in this order only, shape (n,): how cards use rerankers."""

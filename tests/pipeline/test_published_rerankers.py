@@ -65,6 +65,13 @@ def test_weights_in_bfloat16_are_computed_in_float32(jina: Path, tmp_path: Path)
     np.testing.assert_allclose(found, expected(folder, LEFT, RIGHT), atol=1e-5)
 
 
+def test_no_length_leads_past_the_models_positions(jina: Path) -> None:
+    """Positions begin behind the padding token's: of 66 only 64 can be used."""
+    own = CrossEncoderScorer(str(jina), device="cpu").logits(LEFT, RIGHT)
+    long = CrossEncoderScorer(str(jina), device="cpu", max_length=500).logits(LEFT, RIGHT)
+    np.testing.assert_array_equal(long, own)
+
+
 def test_rank_orders_as_the_card_does(jina: Path) -> None:
     candidates = ["uk", "university of cambridge", "hospital", "university of oxford college", "uk"]
     settings = ScoringSettings(reranker=f"jina-affiliations={jina}", device="cpu")
