@@ -11,6 +11,8 @@ from blocking.errors import ModelNotFoundError
 
 _CONFIGURATIONS = ("config.json", "config_sentence_transformers.json")
 _SMALL = ("*.json", "*.txt", "*.model", "README.md", "LICENSE*")
+#: Further modules (`2_Dense`) that were saved before safetensors are read as tables of tensors only.
+_WEIGHTS = ("*.safetensors", "[0-9]*_*/pytorch_model.bin")
 #: Other runtimes' copies of the same weights.
 _UNUSED = ("onnx/*", "openvino/*")
 
@@ -52,9 +54,9 @@ def fetch(name: str, revision: str | None) -> Path:
     """
     if _is_local(name):
         return _local_folder(name)
-    folder = _snapshot(name, revision, (*_SMALL, "*.safetensors"))
+    folder = _snapshot(name, revision, (*_SMALL, *_WEIGHTS))
     if not any(folder.rglob("*.safetensors")):
-        folder = _snapshot(name, revision, (*_SMALL, "*.bin"))
+        folder = _snapshot(name, revision, (*_SMALL, "*pytorch_model*.bin"))
     if not any(folder.rglob("*.safetensors")) and not any(folder.rglob("*.bin")):
         raise _unreached(name)
     return folder

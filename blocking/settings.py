@@ -22,7 +22,7 @@ class BlockingSettings:
     Attributes:
         encoder: built-in encoder name, local path or hub id, optionally `id@revision`.
         truncate_dim: keep this many leading dimensions of each vector (None: all of them).
-        prompt: prompt name of the model, or a text to put before every string.
+        prompt: prompt name of the model, a text to put before every string, or a sentence with {} in it.
         batch_size: strings a forward pass takes at once (model encoders only).
         n_neighbours: neighbours asked for each distinct text.
         min_similarity: neighbours below this cosine are not proposed; key rules do not look at it.

@@ -230,3 +230,17 @@ def comments(path: Path) -> list[str]:
         if isinstance(n, ast.Constant) and isinstance(n.value, str)
     ]
     return strings + [token.string for token in tokens if token.type == tokenize.COMMENT]
+
+
+def test_the_table_of_published_models_is_that_of_the_presets() -> None:
+    from pipeline.presets import PRESETS
+
+    documented = table(ROOT / "docs" / "models.md", "The models", "preset")
+    actual = {
+        p.name: [
+            *(p.what, p.licence, f"{p.n_parameters} M", ", ".join(map(str, p.dimensions))),
+            *(str(p.max_length), f"`{p.option}`"),
+        ]
+        for p in PRESETS.values()
+    }
+    assert documented == actual
