@@ -104,16 +104,20 @@ class SentenceTransformerEncoder:
 
     def describe(self) -> dict[str, Any]:
         """What was loaded, by the names of settings and of `transformers`."""
-        config = self._model[0].auto_model.config
-        n_parameters = sum(parameter.numel() for parameter in self._model.parameters())
+        inner = getattr(self._model[0], "auto_model", self._model[0])
         return {
-            "architecture": type(self._model[0].auto_model).__name__,
-            "n_layers": config.num_hidden_layers,
-            "n_parameters": n_parameters,
+            "architecture": type(inner).__name__,
+            "n_layers": getattr(self._config, "num_hidden_layers", 0),
+            "n_parameters": sum(parameter.numel() for parameter in self._model.parameters()),
             "pooling": self._pooling(),
             "prompt": self._prompt,
             "prompts": self.prompts,
         }
+
+    @property
+    def _config(self) -> Any:
+        """Of the transformer; None where vectors are looked up, not computed."""
+        return getattr(getattr(self._model[0], "auto_model", None), "config", None)
 
     def _pooling(self) -> str:
         names = [str(getattr(m, "pooling_mode", "")) or type(m).__name__ for m in list(self._model)[1:]]
@@ -121,8 +125,9 @@ class SentenceTransformerEncoder:
 
     def _bounded(self, max_length: int | None) -> int | None:
         """The tokens that are read of a text, which the model and the caller may bound."""
-        config = self._model[0].auto_model.config
-        found = longest_input(config, self._model.max_seq_length, max_length)
+        if self._config is None:
+            return None
+        found = longest_input(self._config, self._model.max_seq_length, max_length)
         if found is not None:
             self._model.max_seq_length = found
         return found
@@ -154,7 +159,7 @@ class SentenceTransformerEncoder:
         return vectors
 
     def _encode_batchwise(self, texts: list[str]) -> Any:
-        model_type = str(self._model[0].auto_model.config.model_type)
+        model_type = str(getattr(self._config, "model_type", ""))
         with autocast(self._device, self.settings.precision, model_type):
             found = self._model.encode(
                 self._template.fill(texts) if self._template else texts,

@@ -88,7 +88,7 @@ def show(named: str) -> ModelCheck:
         "longest text": f"{preset.max_length} tokens",
         "pooling": preset.pooling or "as the folder says",
         "prompt": _default_prompt(preset),
-        "prompts": dict(preset.prompts),
+        "prompts": {name: text for name, text in preset.prompts.items() if "{}" not in text},
         "choose": preset.option,
     }
     return ModelCheck(preset.name, preset.warning, {k: v for k, v in facts.items() if v not in (None, {})})

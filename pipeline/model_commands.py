@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import click
@@ -67,7 +70,8 @@ def check(name: str, device: str, as_json: bool) -> None:
     from pipeline.model_check import TOLERANCE
     from pipeline.model_check import check as find
 
-    found = find(name, device)
+    with _unsaid_elsewhere():
+        found = find(name, device)
     if as_json:
         click.echo(json.dumps(found.to_dict()))
     else:
@@ -78,6 +82,21 @@ def check(name: str, device: str, as_json: bool) -> None:
             f"{name}: similarities differ from its card's by up to {worst:.4f} (at most {TOLERANCE});"
             " this is not the published model, or it was not read as it should be"
         )
+
+
+@contextmanager
+def _unsaid_elsewhere() -> Iterator[None]:
+    """The licence's warning stands in the table; loading need not log it too."""
+    logger = logging.getLogger("pipeline.presets")
+    logger.addFilter(_nothing)
+    try:
+        yield
+    finally:
+        logger.removeFilter(_nothing)
+
+
+def _nothing(_: logging.LogRecord) -> bool:
+    return False
 
 
 @models.command()

@@ -71,7 +71,8 @@ def resolve(
         forms = normalize(mentions, settings.normalization)
         vocabulary = fit_vocabulary(forms, settings.scoring.model)
     with stage("block") as tick:
-        pairs = block(forms.views, forms.keys, settings.blocking, encoder=models.encoder, on_progress=tick)
+        encoder = models.encoder or load_named_encoder(settings.blocking)
+        pairs = block(forms.views, forms.keys, settings.blocking, encoder=encoder, on_progress=tick)
     with stage("score") as tick:
         scored = score(forms, pairs, vocabulary, settings.scoring, rescorer=models.rescorer, on_progress=tick)
     with stage("calibrate"):

@@ -380,7 +380,7 @@ REFUSALS: dict[str, tuple[Make, int, tuple[str, ...]]] = {
     "reranker is a plain folder": (
         lambda d: _good(d, "--reranker", d),
         2,
-        ("no model folder", "config.json"),
+        ("cannot load reranker", "neither config.json"),
     ),
     "reranker is a file": (_model_file_given_as_folder, 2, ("model.bin",)),
     "no pair model": (_settings("[scoring]\nmodel = 'none.json'\n"), 2, ("no such pair model", "none.json")),

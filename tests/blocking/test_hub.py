@@ -6,8 +6,8 @@ import pytest
 
 pytest.importorskip("huggingface_hub")
 
-from blocking.errors import ModelNotFoundError  # noqa: E402
-from blocking.hub import fetch, read_configurations  # noqa: E402
+from blocking.errors import ModelNotFoundError
+from blocking.hub import fetch, read_configurations
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 

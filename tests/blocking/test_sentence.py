@@ -151,6 +151,17 @@ def test_blocking_by_a_model(checkpoint):
     assert pairs.similarity[at] == pytest.approx(cosines[0] @ cosines[1], abs=1e-5)
 
 
+def test_a_model_that_looks_vectors_up_is_an_encoder_too(checkpoint, tmp_path):
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.sentence_transformer.modules import StaticEmbedding
+
+    tokenizer = transformers.AutoTokenizer.from_pretrained(checkpoint)
+    SentenceTransformer(modules=[StaticEmbedding(tokenizer, embedding_dim=8)]).save(str(tmp_path))
+    encoder = load_encoder(str(tmp_path), device="cpu")
+    assert encoder.encode(TEXTS).shape == (7, 8)
+    assert encoder.describe()["n_layers"] == 0
+
+
 def altered(checkpoint, folder, **changes):
     """A copy of the checkpoint with a changed config.json."""
     for path in checkpoint.rglob("*"):

@@ -44,4 +44,6 @@ def test_a_run_uses_the_encoder_that_settings_name() -> None:
     built_in = pipeline.resolve(strings, Settings().with_values(blocking={"encoder": "built-in"}))
     hashing = pipeline.resolve(strings, Settings().with_values(blocking={"encoder": "hashing"}))
     assert len(built_in.pairs) == len(hashing.pairs) == 3
+    half = pipeline.resolve(strings, built_in.settings, models=Models())
+    assert np.allclose(half.pairs["similarity"], built_in.pairs["similarity"])
     assert not np.allclose(built_in.pairs["similarity"], hashing.pairs["similarity"])

@@ -261,6 +261,7 @@ def test_check_finds_what_the_card_states(folders, stated) -> None:
     for part in ("GteModel", "8192 tokens", "none stated", "warning:", "cls", "ok"):
         assert part in done.stdout
     assert len(done.stdout.splitlines()) <= 40
+    assert "no licence" in done.stdout and "no licence" not in done.stderr
     found = json.loads(affil("models", "check", name, "--device", "cpu", "--json").stdout)
     assert found["is_right"] is True
     assert [s["found"] for s in found["similarities"]] == pytest.approx(
