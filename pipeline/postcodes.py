@@ -67,13 +67,19 @@ _STREET = re.compile(
     r"\b(STREET|ST|ROAD|RD|AVENUE|AVE?|BLVD|BOULEVARD|DRIVE|DR|LANE|LN|WAY|HIGHWAY|HWY|PARKWAY|PKWY|PLACE|COURT"
     r"|RUE|HOSPITAL|MIDDLE|NORTH|SOUTH|EAST|WEST)\b"
 )
+#: Every postal form holds a digit, but Cedex.
+_MAY_BE_POSTAL = re.compile(r"\d|cedex", re.IGNORECASE)
 _DASHES = str.maketrans("‐‑‒–—−", "------")
 
 
 def _shape(text: str) -> str:
     """Text in; upper case of the same length out, with plain hyphens and without periods after letters."""
-    upper = text.translate(_DASHES)
-    upper = "".join(c.upper() if len(c.upper()) == 1 else c for c in upper)
+    if text.isascii():
+        upper = text.upper()
+    else:
+        upper = "".join(c.upper() if len(c.upper()) == 1 else c for c in text.translate(_DASHES))
+    if "." not in upper:
+        return upper
     return re.sub(r"(?<=[A-Z])\.(?=\s|[A-Z]|$)", " ", upper)
 
 
@@ -104,6 +110,8 @@ def strip_postcodes(text: str) -> str:
     Numbers of units and streets are left: "UMR 5175", "12345 Main Street".
     """
     text = text.strip(" ,;")
+    if not _MAY_BE_POSTAL.search(text):
+        return text
     while text and (rest := _strip_once(text)) != text:
         text = rest.strip(" ,;-")
     return text
