@@ -4,6 +4,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 DATA ?= $(or $(AFFIL_DATA),../shared/data)
+# Labelled sets with all organisations of a string, and with one label a string.
+COMPLETE := cwts_nonrelated hfe_french openalex_gold_ror openalex_gold_openalex_ids ror_api_2019 s2aff_train s2aff_val
+SINGLE := crossref_publisher_train springer_2023_rest cordis ror_api_names ror_logs_train
 
 .PHONY: demo test check format benchmark models clean
 
@@ -46,6 +49,9 @@ benchmark: $(VENV)/.installed-test ## The figures of the README; needs the label
 models: $(VENV)/.installed-test ## Fit the shipped models again.
 	$(BIN)/affil train encoder --labels $(DATA)/labelled/shared_clusters.tsv --registry $(DATA)/registry/ror_records_partial.jsonl.gz \
 		--leave-out $(DATA)/folds.tsv --output pipeline/models/encoder
+	$(BIN)/affil train parser $(foreach set,$(COMPLETE),--labels $(DATA)/labelled/$(set).jsonl) \
+		$(foreach set,$(SINGLE),--single-labels $(DATA)/labelled/$(set).jsonl) --affiliation-column string --cluster-column labels \
+		--registry $(DATA)/registry/ror_records_partial.jsonl.gz --leave-out $(DATA)/folds.tsv --output pipeline/models/parser
 	$(BIN)/affil train scorer --labels $(DATA)/labelled/shared_clusters.tsv --output pipeline/models/pair_scorer
 
 clean:

@@ -317,5 +317,64 @@ def train_encoder(recipe: Path | None, seed: int | None, **given: Any) -> None:
         click.echo(line)
 
 
+@train.command("parser")
+@click.option(
+    "--labels",
+    "complete",
+    multiple=True,
+    required=True,
+    type=click.Path(path_type=Path),
+    help="CSV, TSV, JSONL or Parquet with all organisations of each string; can be given again.",
+)
+@click.option(
+    "--single-labels",
+    "single",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="The same with one label even where a string names several organisations.",
+)
+@click.option(
+    "--registry",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="JSONL of registry records: their ids are labels.",
+)
+@click.option(
+    "--leave-out",
+    "left_out",
+    type=click.Path(path_type=Path),
+    help="TSV: ror_id, fold; records of fold names-test are not read.",
+)
+@click.option("--affiliation-column", default="affiliation", show_default=True)
+@click.option("--cluster-column", default="cluster", show_default=True, help="A label, or a list of labels.")
+@click.option("--fold-column", default="fold", show_default=True, help="Column with the values train, tune.")
+@click.option("--separator", help="What separates several labels in one cell.")
+@click.option("--output", required=True, type=click.Path(path_type=Path), help="Folder for the tagger.")
+@click.option(
+    "--recipe", type=click.Path(path_type=Path), help="TOML file; by default the one in the package."
+)
+@click.option("--from", "start", type=click.Path(path_type=Path), help="Folder of a tagger to start from.")
+@click.option("--seed", type=int, help="Of everything random; by default the recipe's.")
+def train_parser(
+    registry: Path,
+    output: Path,
+    left_out: Path | None,
+    recipe: Path | None,
+    start: Path | None,
+    seed: int | None,
+    **given: Any,
+) -> None:
+    """Train the parser's tagger on labelled strings and registry names."""
+    from dataclasses import replace
+
+    from pipeline.training.parser import LabelFiles, ParserRecipe
+    from pipeline.training.parser import train_parser as fit
+
+    chosen = ParserRecipe.read(recipe)
+    chosen = chosen if seed is None else replace(chosen, seed=seed)
+    for line in fit(LabelFiles(**given), registry, output, left_out, chosen, start):
+        click.echo(line)
+
+
 if __name__ == "__main__":
     main()

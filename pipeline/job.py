@@ -101,13 +101,15 @@ def _is_stream(given: str) -> bool:
 def _model_files(settings: Settings) -> list[Path]:
     """Files of the models, shipped or named by path: with a model fitted again, a run is another run."""
     blocking, scoring = settings.blocking, settings.scoring
-    shipped = str(files("pipeline") / "models" / "pair_scorer")
+    shipped = files("pipeline") / "models"
     named = (
         encoder_source(blocking.encoder),
         reranker_source(scoring.reranker),
         scoring.model,
         settings.calibration.file,
-        shipped,
+        settings.parsing.model,
+        str(shipped / "pair_scorer"),
+        str(shipped / "parser"),
     )
     found = []
     for path in (Path(name).expanduser() for name in named if name):

@@ -66,7 +66,8 @@ def _load_preset(preset: Preset, settings: BlockingSettings) -> Encoder:
 
 def list_models() -> list[dict[str, Any]]:
     """One entry a model: name, kind, licence, bytes (0: nothing stored), what it is, how to choose it."""
-    encoder, scorer = (files("pipeline") / "models" / name for name in ("encoder", "pair_scorer"))
+    names = ("encoder", "pair_scorer", "parser")
+    encoder, scorer, parser = (files("pipeline") / "models" / name for name in names)
     terms = len(json.loads((scorer / "model.json").read_text(encoding="utf-8"))["terms"])
     config = json.loads((encoder / "config.json").read_text(encoding="utf-8"))
     grams = (
@@ -93,6 +94,16 @@ def list_models() -> list[dict[str, Any]]:
             _size(scorer),
             f"additive model of {terms} tables over pair features, calibrated",
             "default; another file: [scoring] model",
+        )
+    )
+    entries.append(
+        _entry(
+            "parser",
+            "parser",
+            "Apache-2.0",
+            _size(parser),
+            "tagger of organisations beside the main one, convolutions over hashed features of words",
+            'default; another folder: [parsing] model; "rules": none',
         )
     )
     entries += [

@@ -24,7 +24,7 @@ from pipeline.explanation import Explanation, explain, weakest_links
 from pipeline.folding import Folded, fold_values, sources_of
 from pipeline.model_list import load_named_encoder
 from pipeline.normalization import normalize
-from pipeline.parsing import parse
+from pipeline.parsing import load_tagger, parse
 from pipeline.records import Forms, Matches, Mentions
 from pipeline.run_folder import check_output, fingerprint_of, finish, staged_folder, write_tables
 from pipeline.scoring import NAMES, AdditiveModel, PairRescorer, fit_vocabulary, load_rescorer, score
@@ -107,6 +107,7 @@ class Models:
             AffilError, BlockingError: a model that is missing or of the wrong kind, a GPU that is not there.
         """
         blocking, scoring = settings.blocking, settings.scoring
+        load_tagger(settings.parsing)
         PlattScaling.load(settings.calibration.file)
         AdditiveModel.load(scoring.model, NAMES)
         if blocking.device == "cuda":

@@ -24,6 +24,10 @@ Row = tuple[str, Any, Any, Any]
 log = logging.getLogger(__name__)
 
 
+class NothingLabelledError(UsageError):
+    """A file, or a fold of it, without a labelled row."""
+
+
 @dataclass(frozen=True)
 class Gold:
     """Distinct strings in their own order, and for each the sorted, non-empty tuple of its labels."""
@@ -64,7 +68,8 @@ def read_gold(
     labels united. `fold` keeps the rows that have it in `fold_column`.
 
     Raises:
-        UsageError: no such file, an unknown format, a missing column, a malformed line, or no labelled row.
+        UsageError: no such file, an unknown format, a missing column, a malformed line.
+        NothingLabelledError: no labelled row.
     """
     path = Path(path)
     columns = (affiliation_column, cluster_column) + (() if fold is None else (fold_column,))
@@ -83,7 +88,7 @@ def read_gold(
             in_conflict.add(affiliation)
             labels_of[affiliation] |= labels
     if not labels_of:
-        raise UsageError(_nothing_labelled(path, cluster_column, fold, folds))
+        raise NothingLabelledError(_nothing_labelled(path, cluster_column, fold, folds))
     strings = sorted(labels_of)
     log.info("gold: %d strings from %s, %d rows without a label", len(strings), path, n_unlabelled)
     labels_in_order = [tuple(sorted(labels_of[s])) for s in strings]

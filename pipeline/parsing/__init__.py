@@ -1,5 +1,5 @@
 """Cleaned texts in, mentions of organisations out."""
 
-from pipeline.parsing.parse import ParsingSettings, parse, parse_text
+from pipeline.parsing.parse import ParsingSettings, load_tagger, parse, parse_text
 
-__all__ = ["ParsingSettings", "parse", "parse_text"]
+__all__ = ["ParsingSettings", "load_tagger", "parse", "parse_text"]

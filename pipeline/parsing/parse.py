@@ -1,7 +1,8 @@
 """Parse: one cleaned text becomes one or more mentions: organisation, units, place, role.
 
-A rule parser. A text is cut into segments at its punctuation; head words (`resources/organization_words.tsv`)
-say what a segment names; the strongest organisation is the main one. A department alone is no organisation.
+Rules cut a text into segments at its punctuation; head words (`resources/organization_words.tsv`) say what a
+segment names; the strongest organisation is the main one. A trained tagger says which other organisations the
+text names, and parts those that stand together without a mark. A department alone is no organisation.
 """
 
 from __future__ import annotations
@@ -11,38 +12,20 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from pipeline.concepts import name_key
 from pipeline.errors import UsageError
-from pipeline.lexicon import Lexicon, keys_of
 from pipeline.parsing.classify import Segment, classify
-from pipeline.parsing.naming import kind_of_acronym_name
-from pipeline.parsing.segments import Part, split_text
-from pipeline.places import Gazetteer, Location, strip_postcodes
+from pipeline.parsing.features import tokens_of
+from pipeline.parsing.reading import INDEPENDENT, STRENGTH, Reading, claim, distinct, read
+from pipeline.parsing.segments import Part
+from pipeline.parsing.tagger import Tagger
 from pipeline.records import MAIN, PARENT, PARTNER, Cleaned, Mention, Mentions, Progress, SetAside
 from pipeline.text import compare
 
-#: How strongly a class of segment claims to be the organisation; 0 never does.
-STRENGTH = {
-    # Where a string names a hospital and its university, labels name the university four times in five
-    # (146 of 179 such strings of the train fold).
-    "university": 5.5,
-    "hospital": 5.0,
-    "academy": 4.5,
-    "company": 4.0,
-    "agency": 3.0,
-    "institute": 3.5,
-    "acronym": 2.5,
-    "college": 2.4,
-    "unknown": 2.0,
-    "part": 0.0,
-    "unit": 0.0,
-    "topic": 0.0,
-    "address": 0.0,
-}
+#: The name under which settings ask for no trained part.
+RULES = "rules"
 #: Classes that name a part of an organisation.
 _UNITS = frozenset({"unit", "part", "topic"})
-#: Classes that make a mention of their own beside the main one.
-INDEPENDENT = 4.0
+_CHUNK = 2048
 
 
 @dataclass(frozen=True)
@@ -50,11 +33,13 @@ class ParsingSettings:
     """How strings are parsed.
 
     Attributes:
+        model: folder of a tagger from `affil train parser`; None takes the one in the package, `rules` none.
         split_organizations: several mentions for a string that names several organisations.
         max_mentions: at most so many mentions a string.
         max_length: only so many characters of a string are looked at; the raw string stays whole.
     """
 
+    model: str | None = None
     split_organizations: bool = True
     max_mentions: int = 60
     max_length: int = 10_000
@@ -65,26 +50,40 @@ class ParsingSettings:
                 raise UsageError(f"parsing.{name} must be 1 or more, got {getattr(self, name)}")
 
 
+def load_tagger(settings: ParsingSettings) -> Tagger | None:
+    """Settings to the tagger that they name; None where rules alone parse.
+
+    Raises:
+        UsageError: a model that is missing, damaged or of another kind.
+    """
+    if settings.model == RULES or not settings.split_organizations:
+        return None
+    return Tagger.load(settings.model)
+
+
 def parse(
     cleaned: Cleaned, settings: ParsingSettings | None = None, on_progress: Progress | None = None
 ) -> Mentions:
-    """Cleaned texts become mentions; a text that is only a place is set aside as `only_place`."""
+    """Cleaned texts become mentions; a text that is only a place is set aside as `only_place`.
+
+    Raises:
+        UsageError: a model that is missing, damaged or of another kind.
+    """
     settings = settings or ParsingSettings()
+    tagger = load_tagger(settings)
     numbers: list[int] = []
     mentions: list[Mention] = []
     places: list[int] = []
-    for number, text in enumerate(cleaned.text):
-        if on_progress and number % 1000 == 0:
-            on_progress(number, len(cleaned.text))
-        if not text:
-            continue
-        found = parse_text(text, settings)
-        if not found:
-            places.append(number)
-        numbers.extend([number] * len(found))
-        mentions.extend(found)
-    if on_progress:
-        on_progress(len(cleaned.text), len(cleaned.text))
+    n = len(cleaned.text)
+    for start in range(0, n, _CHUNK):
+        texts = cleaned.text[start : start + _CHUNK]
+        for number, found in enumerate(_parse_all(texts, settings, tagger), start):
+            if cleaned.text[number] and not found:
+                places.append(number)
+            numbers.extend([number] * len(found))
+            mentions.extend(found)
+        if on_progress:
+            on_progress(min(start + _CHUNK, n), n)
     strings = cleaned.affiliations
     aside = SetAside(
         string=[strings.affiliation[i] for i in places],
@@ -99,44 +98,81 @@ def parse(
 def parse_text(text: str, settings: ParsingSettings | None = None) -> tuple[Mention, ...]:
     """One cleaned text becomes its mentions, the main one first; none where the text is only a place."""
     settings = settings or ParsingSettings()
-    text = text[: settings.max_length]
-    parts = split_text(text)
-    location = Gazetteer.load().locate([part.text for part in parts])
-    named = [i for i, part in enumerate(parts) if _is_named(part, location.used[i])]
-    if not named:
-        return ()
-    segments = _join_campus([s for i in named for s in classify(parts[i], i)], parts, location)
-    organizations = _distinct([s for s in segments if STRENGTH[s.kind] > 0])
-    if not organizations:
-        # A centre, a laboratory or a school stands for itself where nothing stronger does.
-        organizations = [s for s in segments if s.kind == "part"][-1:]
-    main = max(organizations, key=_claim, default=None)
-    units = [s.text for s in segments if s.kind in _UNITS and s not in organizations]
-    units += [s.text for s in organizations if s is not main and STRENGTH[s.kind] < INDEPENDENT]
-    mentions = [_mention(main, MAIN, tuple(units), location, text)]
+    (found,) = _parse_all([text], settings, load_tagger(settings))
+    return found
+
+
+def _parse_all(
+    texts: Sequence[str], settings: ParsingSettings, tagger: Tagger | None
+) -> list[tuple[Mention, ...]]:
+    readings = [read(_cut(text, settings.max_length)) if text else None for text in texts]
+    known = [r for r in readings if r is not None]
+    if tagger is not None:
+        spans = tagger.spans([tokens_of(r.text, r) for r in known])
+        known = [with_tagged(r, s) if s else r for r, s in zip(known, spans, strict=True)]
+    done = iter(known)
+    return [() if r is None else _mentions(next(done), settings) for r in readings]
+
+
+def _cut(text: str, length: int) -> str:
+    """A text to no more than its first characters; it ends with a whole segment where it has one."""
+    if len(text) <= length:
+        return text
+    end = max(text.rfind(mark, 0, length) for mark in ",;")
+    return text[:end] if end > 0 else text[:length]
+
+
+def with_tagged(reading: Reading, spans: Sequence[tuple[int, int]]) -> Reading:
+    """The rules' reading, and the spans that the tagger found, to the reading that mentions are made of.
+
+    The main organisation stays what the rules say, unless the tagger finds several within it. The others are
+    those of the tagger. Several are several names: an organisation named twice is one.
+    """
+    main = next((p for p in reading.pieces if p.segment and p.segment is reading.main), None)
+    if reading.main is not None and main is None:
+        # It is not written out as it is read, so nothing tells which spans are within it.
+        return reading
+    within: list[Segment] = []
+    beside: list[Segment] = []
+    for start, end in spans:
+        is_within = main is not None and main.start < end and start < main.end
+        (within if is_within else beside).extend(_segments(reading, start, end))
+    if reading.main is not None and len(distinct(within)) < 2:
+        return replace(reading, chosen=distinct([reading.main, *beside]))
+    chosen = distinct([*within, *beside])
+    return replace(reading, main=max(chosen, key=claim, default=None), chosen=chosen)
+
+
+def _segments(reading: Reading, start: int, end: int) -> list[Segment]:
+    """What the rules say of a span: the segment that stands there, else one that is made for it."""
+    for piece in reading.pieces:
+        if (piece.start, piece.end) == (start, end) and piece.segment:
+            return [piece.segment]
+    text = reading.text[start:end]
+    is_aside = reading.text[:start].rstrip().endswith(("(", "["))
+    if not compare(text) or (is_aside and any(text in s.acronyms for s in reading.segments)):
+        # The acronym in parentheses behind a name is no second organisation.
+        return []
+    position = next((p.segment.position for p in reading.pieces if p.segment and p.end > start), 0.0)
+    return [replace(classify(Part(text), 0)[0], text=text, position=position)]
+
+
+def _mentions(reading: Reading, settings: ParsingSettings) -> tuple[Mention, ...]:
+    main, chosen = reading.main, reading.chosen
+    beside = [s for s in reading.organizations if s is not main and s not in chosen]
+    units = [
+        s.text
+        for s in reading.segments
+        if s.kind in _UNITS and s not in reading.organizations and s not in chosen
+    ]
+    units += [s.text for s in beside if STRENGTH[s.kind] < INDEPENDENT or s.is_specific]
+    found = [_mention(reading, main, MAIN, tuple(units), reading.text)]
     if main and settings.split_organizations:
-        places = [part.text for part, used in zip(parts, location.used, strict=True) if used]
-        others = [s for s in organizations if _is_mention(s, main)][: settings.max_mentions - 1]
-        mentions += [_mention(s, _role(main, s), (), location, ", ".join([s.text, *places])) for s in others]
-    return tuple(mentions)
-
-
-def _is_named(part: Part, is_place_of_string: bool) -> bool:
-    """Whether a part names something that is no place, be it the string's own or another's."""
-    if kind_of_acronym_name(part.text):
-        return True
-    places = Gazetteer.load().lookup(part.text)
-    return not is_place_of_string and all(p.is_code or p.needs_support for p in places)
-
-
-def _is_mention(other: Segment, main: Segment) -> bool:
-    """Whether an organisation beside the main one is a mention of its own."""
-    return other is not main and STRENGTH[other.kind] >= INDEPENDENT and other.is_specific
-
-
-def _claim(segment: Segment) -> tuple[float, float]:
-    """How strongly a segment claims to be the main organisation; the earlier one wins a tie."""
-    return STRENGTH[segment.kind] - (1.5 if not segment.is_specific else 0.0), -segment.position
+        others = [s for s in chosen if s is not main][: settings.max_mentions - 1]
+        found += [
+            _mention(reading, s, _role(main, s), (), ", ".join([s.text, *reading.places])) for s in others
+        ]
+    return tuple(found)
 
 
 def _role(main: Segment, other: Segment) -> str:
@@ -145,41 +181,15 @@ def _role(main: Segment, other: Segment) -> str:
 
 
 def _mention(
-    segment: Segment | None, role: str, units: tuple[str, ...], location: Location, context: str
+    reading: Reading, segment: Segment | None, role: str, units: tuple[str, ...], context: str
 ) -> Mention:
     return Mention(
         organization=segment.text if segment else "",
         role=role,
         units=units,
-        city=location.city,
-        region=location.region,
-        country_code=location.country_code,
+        city=reading.location.city,
+        region=reading.location.region,
+        country_code=reading.location.country_code,
         context=context,
         acronyms=segment.acronyms if segment else (),
     )
-
-
-def _join_campus(segments: list[Segment], parts: Sequence[Part], location: Location) -> list[Segment]:
-    """`University of California`, `San Diego`: in a system of universities the place belongs to the name."""
-    systems = Lexicon.load().systems
-    joined = []
-    for s in segments:
-        after = int(s.position) + 1
-        is_system = (
-            s.kind == "university"
-            and s.position == int(s.position)
-            and tuple(k for t in s.text.split() for k in keys_of(t)) in systems
-        )
-        if is_system and after < len(parts) and location.used[after]:
-            place = parts[after].text
-            s = replace(s, text=f"{s.text}, {strip_postcodes(place) or place}")
-        joined.append(s)
-    return joined
-
-
-def _distinct(segments: Sequence[Segment]) -> list[Segment]:
-    """Segments without repeats of one name in one string."""
-    seen: dict[str, Segment] = {}
-    for s in segments:
-        seen.setdefault(name_key(compare(s.text)), s)
-    return list(seen.values())

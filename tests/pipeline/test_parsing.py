@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.cleaning import clean
@@ -108,6 +108,7 @@ def test_settings_are_checked() -> None:
         ParsingSettings(max_mentions=0)
 
 
+@settings(deadline=None)
 @given(st.text(max_size=200))
 def test_any_text_gives_at_most_one_main_mention(text: str) -> None:
     mentions = parse_text(text)
@@ -115,6 +116,7 @@ def test_any_text_gives_at_most_one_main_mention(text: str) -> None:
     assert not mentions or mentions[0].role == MAIN
 
 
+@settings(deadline=None)
 @given(st.lists(st.text(max_size=60), max_size=20))
 def test_every_cleaned_text_is_mentioned_or_set_aside(texts: list[str]) -> None:
     cleaned = clean(fold_values(texts).affiliations)

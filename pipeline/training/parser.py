@@ -1,0 +1,294 @@
+"""Train the parser's tagger: labelled strings and registry names in, weights out.
+
+Names of the labelled records that stand in a string say which tokens are organisations; the labels say how
+many there are. What is better is decided on the fold `tune`; `test` is not looked at.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import tomllib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+
+import numpy as np
+
+from pipeline.errors import UsageError
+from pipeline.evaluation import read_gold
+from pipeline.evaluation.gold import NothingLabelledError
+from pipeline.parsing.features import Tokens, tokens_of
+from pipeline.parsing.parse import with_tagged
+from pipeline.parsing.reading import Reading, read
+from pipeline.parsing.tagger import Tagger
+from pipeline.settings import read_values
+from pipeline.training.renderings import read_left_out
+from pipeline.training.spans import Example, Name, SpanQuality, examples, registry_names, span_quality
+from pipeline.training.tagger_network import Network, save_state, take_state
+from pipeline.training.tags import UNKNOWN, Lesson, lesson_of
+
+CHECKPOINT = "checkpoint.safetensors"
+
+
+@dataclass(frozen=True)
+class ParserRecipe:
+    """How the tagger is trained.
+
+    Attributes:
+        bucket_bits: features of tokens are hashed into 2 ** bucket_bits rows.
+        dimensions: length of a row.
+        n_channels: width of the convolutions.
+        batch_size: texts in a batch.
+        complete_share: share of a batch whose texts have all their organisations labelled.
+        max_tokens: longer texts are not learned from.
+        feature_dropout: share of the features of a token that a step leaves out.
+        dropout: share of the inputs, and of the last layer, that a step leaves out.
+        learning_rate, weight_decay, n_steps, n_warmup_steps: of AdamW; the rate falls to nought at the end.
+        averaging: how much of the mean of the weights a step leaves as it is; the mean is what is kept.
+        steps_per_look: steps between two looks at the tune fold.
+        patience: looks without a better figure after which training ends.
+        n_threads: of PyTorch.
+        seed: of everything random.
+    """
+
+    bucket_bits: int = 14
+    dimensions: int = 32
+    n_channels: int = 48
+    batch_size: int = 192
+    complete_share: float = 0.67
+    max_tokens: int = 120
+    feature_dropout: float = 0.3
+    dropout: float = 0.3
+    learning_rate: float = 0.004
+    weight_decay: float = 0.01
+    n_steps: int = 600
+    n_warmup_steps: int = 50
+    averaging: float = 0.98
+    steps_per_look: int = 50
+    patience: int = 5
+    n_threads: int = 1
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        positive = ("bucket_bits", "dimensions", "n_channels", "batch_size", "max_tokens", "n_steps")
+        for name in (*positive, "steps_per_look", "patience", "n_threads"):
+            if getattr(self, name) < 1:
+                raise UsageError(f"recipe: {name} must be 1 or more, got {getattr(self, name)}")
+        for name in ("feature_dropout", "dropout", "averaging"):
+            if not 0 <= getattr(self, name) < 1:
+                raise UsageError(f"recipe: {name} must lie in [0, 1), got {getattr(self, name)}")
+        if not 0 <= self.complete_share <= 1:
+            raise UsageError(f"recipe: complete_share must lie in [0, 1], got {self.complete_share}")
+
+    @classmethod
+    def read(cls, path: Path | None = None) -> ParserRecipe:
+        """A TOML file, by default the one in the package, to a recipe."""
+        name = str(path) if path else "recipes/parser.toml"
+        source = path or files("pipeline") / "training" / "recipes" / "parser.toml"
+        if not source.is_file():
+            raise UsageError(f"no such recipe: {name}")
+        try:
+            values = tomllib.loads(source.read_text(encoding="utf-8"))
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise UsageError(f"{name} is not valid TOML: {error}") from error
+        return cls(**read_values(cls, values, name))
+
+
+@dataclass(frozen=True)
+class LabelFiles:
+    """Labelled files of one form, with a fold for each row (train, tune).
+
+    Attributes:
+        complete: files in which every organisation of a string is labelled.
+        single: files with one label a string, even where it names several organisations.
+        affiliation_column, cluster_column, fold_column: names of the columns.
+        separator: what parts several labels in one cell of a CSV; in JSONL they are lists.
+    """
+
+    complete: Sequence[Path]
+    single: Sequence[Path] = ()
+    affiliation_column: str = "affiliation"
+    cluster_column: str = "cluster"
+    fold_column: str = "fold"
+    separator: str | None = None
+
+
+def train_parser(
+    labels: LabelFiles,
+    registry: Path,
+    output: Path,
+    left_out: Path | None = None,
+    recipe: ParserRecipe | None = None,
+    start: Path | None = None,
+) -> Iterator[str]:
+    """Labelled files and a registry to a tagger in `output`; yields a line a step.
+
+    A run that was interrupted goes on where it last looked: its checkpoint lies in `output` until it ends.
+
+    Args:
+        labels: what to learn from.
+        registry: JSONL of registry records, gzipped or not; labels are ids of them.
+        output: folder for the tagger.
+        left_out: TSV with ror_id and fold; names of the records of fold `names-test` are not read.
+        recipe: how to train.
+        start: folder of a tagger to start from, of the same size.
+
+    Raises:
+        UsageError: no such file or column, nothing to learn from, or the checkpoint of another recipe.
+    """
+    recipe = recipe or ParserRecipe.read()
+    initial = Tagger.load(start) if start else None
+    names = registry_names(registry, read_left_out(left_out))
+    folds = {fold: _read(labels, fold, names) for fold in ("train", "tune")}
+    lessons = [
+        _lessons(found, recipe, kind) for found, kind in zip(folds["train"], (True, False), strict=True)
+    ]
+    if not lessons[0]:
+        raise UsageError("no string of fold 'train' to learn from: are the labels ids of the registry?")
+    if not folds["tune"][0]:
+        raise UsageError("no string of fold 'tune' to measure by in the files of --labels")
+    yield (
+        f"train: {len(lessons[0]):,} strings with all their organisations, {len(lessons[1]):,} with one"
+        f" label; tune: {len(folds['tune'][0]):,} strings"
+    )
+    output.mkdir(parents=True, exist_ok=True)
+    yield from _Training(recipe, lessons, Lookout.of(folds["tune"][0]), output, initial).run()
+    yield f"written: {output}"
+
+
+def _read(labels: LabelFiles, fold: str, names: dict[str, list[Name]]) -> list[list[Example]]:
+    """The examples of a fold: of the complete files, and of those with single labels; each text once."""
+    seen: dict[str, tuple[bool, Example]] = {}
+    for paths, is_complete in ((labels.complete, True), (labels.single, False)):
+        for path in paths:
+            for example in _examples(path, labels, fold, names):
+                known = seen.setdefault(example.text, (is_complete, example))
+                # The same string with other labels: those that can be found in it teach more.
+                if known[0] == is_complete and len(example.spans) > len(known[1].spans):
+                    seen[example.text] = (is_complete, example)
+    ordered = [seen[text] for text in sorted(seen)]
+    return [[e for kind, e in ordered if kind], [e for kind, e in ordered if not kind]]
+
+
+def _examples(path: Path, labels: LabelFiles, fold: str, names: dict[str, list[Name]]) -> list[Example]:
+    columns = (labels.affiliation_column, labels.cluster_column, fold, labels.fold_column)
+    try:
+        return examples(read_gold(path, *columns, separator=labels.separator), names)
+    except NothingLabelledError:
+        # A set may lie in one fold as a whole; what is missing from all of them is refused later.
+        return []
+
+
+def _lessons(found: Sequence[Example], recipe: ParserRecipe, is_complete: bool) -> list[Lesson]:
+    lessons = (lesson_of(e, 1 << recipe.bucket_bits, is_complete) for e in found)
+    return [x for x in lessons if x and len(x.tags) <= recipe.max_tokens and np.any(x.tags != UNKNOWN)]
+
+
+@dataclass(frozen=True)
+class Lookout:
+    """Examples with the rules' readings of them: the look that training takes at the tune fold."""
+
+    examples: list[Example]
+    readings: list[Reading | None]
+    tokens: list[Tokens]
+
+    @classmethod
+    def of(cls, found: Sequence[Example]) -> Lookout:
+        """Examples to a lookout."""
+        readings = [read(e.text) for e in found]
+        known = zip(found, readings, strict=True)
+        return cls(
+            list(found), readings, [tokens_of(e.text, r) if r else Tokens([], [], []) for e, r in known]
+        )
+
+    def quality(self, tagger: Tagger) -> SpanQuality:
+        """How well a tagger parses the examples."""
+        spans = tagger.spans(self.tokens)
+        chosen = [
+            [] if r is None else [x.text for x in (with_tagged(r, s) if s else r).chosen]
+            for r, s in zip(self.readings, spans, strict=True)
+        ]
+        return span_quality(self.examples, chosen)
+
+
+@dataclass
+class _Progress:
+    """Where training is: what a checkpoint holds beside the weights and the optimiser's means."""
+
+    step: int = 0
+    best: float = -1.0
+    n_looks_since: int = 0
+
+
+class _Training:
+    """The loop: batches in, the weights after the best look out."""
+
+    def __init__(
+        self,
+        recipe: ParserRecipe,
+        lessons: Sequence[Sequence[Lesson]],
+        lookout: Lookout,
+        output: Path,
+        initial: Tagger | None,
+    ) -> None:
+        self.recipe, self.lessons, self.lookout, self.output = recipe, lessons, lookout, output
+        self.network = Network(recipe, initial)
+        self.progress = _Progress()
+
+    def run(self) -> Iterator[str]:
+        """Train to the end; yields a line a look."""
+        progress, recipe = self.progress, self.recipe
+        if self._resume():
+            yield f"resumed at step {progress.step}"
+        else:
+            yield f"step 0: tune {self._look()}"
+        losses: list[float] = []
+        while progress.step < recipe.n_steps and progress.n_looks_since < recipe.patience:
+            # A generator of its own for each step: a run that is resumed draws what it would have drawn.
+            random = np.random.default_rng([recipe.seed, progress.step])
+            losses.append(self.network.step(self._batch(random), progress.step))
+            progress.step += 1
+            if progress.step % recipe.steps_per_look == 0 or progress.step == recipe.n_steps:
+                line = self._look()
+                # Before the line: whoever stops at it can go on from here.
+                values = dataclasses.asdict(progress) | {"recipe": repr(recipe)}
+                save_state(self.network, self.output / CHECKPOINT, values)
+                yield f"step {progress.step}: loss {np.mean(losses):.4f}, tune {line}"
+                losses.clear()
+        (self.output / CHECKPOINT).unlink(missing_ok=True)
+
+    def _batch(self, random: np.random.Generator) -> list[Lesson]:
+        complete, single = self.lessons
+        n = self.recipe.batch_size
+        n_complete = round(n * self.recipe.complete_share) if single else n
+        drawn = [complete[i] for i in random.integers(len(complete), size=n_complete)]
+        return (
+            drawn + [single[i] for i in random.integers(len(single), size=n - n_complete)]
+            if single
+            else drawn
+        )
+
+    def _look(self) -> str:
+        """Measure the tagger on the tune fold and write it if it is the best so far."""
+        # What is measured is what is written: the table in one byte a number.
+        tagger = self.network.tagger()
+        found = self.lookout.quality(tagger)
+        value = (found.exact_share + found.f1) / 2
+        self.progress.n_looks_since += 1
+        if value > self.progress.best:
+            self.progress.best, self.progress.n_looks_since = value, 0
+            tagger.save(self.output)
+        figures = f"exact number {found.exact_share:.4f}, span F1 {found.f1:.4f}"
+        return f"{figures} (best mean {self.progress.best:.4f})"
+
+    def _resume(self) -> bool:
+        """Take up the checkpoint if there is one."""
+        path = self.output / CHECKPOINT
+        if not path.is_file():
+            return False
+        metadata = take_state(self.network, path, repr(self.recipe))
+        self.progress.step = int(metadata["step"])
+        self.progress.best = float(metadata["best"])
+        self.progress.n_looks_since = int(metadata["n_looks_since"])
+        return True

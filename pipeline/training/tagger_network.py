@@ -1,0 +1,220 @@
+"""The tagger as PyTorch trains it: the same sums as `pipeline.parsing.tagger`, with gradients."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from blocking.ngram_bag import quantised
+from pipeline.errors import UsageError
+from pipeline.parsing.tagger import DILATIONS, FORBIDDEN, TAGS, Layout, Tagger, allowed
+from pipeline.training.tags import UNKNOWN, Lesson
+
+#: Tokens on either side that the first layer sees, and that the others see.
+_WIDTHS = (5, *(3 for _ in DILATIONS))
+_AVERAGE, _MEAN, _SQUARE = "average ", "mean ", "square "
+
+
+class Shape(Protocol):
+    """What a network asks of a recipe."""
+
+    bucket_bits: int
+    dimensions: int
+    n_channels: int
+    feature_dropout: float
+    dropout: float
+    learning_rate: float
+    weight_decay: float
+    n_steps: int
+    n_warmup_steps: int
+    averaging: float
+    n_threads: int
+    seed: int
+
+
+class Network:
+    """Weights, their running mean and the optimiser."""
+
+    def __init__(self, recipe: Any, initial: Tagger | None = None) -> None:
+        """A recipe, and a tagger to start from.
+
+        Raises:
+            UsageError: a tagger of another size.
+        """
+        import torch
+
+        torch.set_num_threads(recipe.n_threads)
+        self.recipe: Shape = recipe
+        arrays = _weights_of(initial) if initial else _random_weights(recipe)
+        expected = {name: a.shape for name, a in _random_weights(recipe).items()}
+        if {name: a.shape for name, a in arrays.items()} != expected:
+            raise UsageError("the model to start from is of another size than the recipe asks for")
+        self.weights = {n: torch.nn.Parameter(torch.from_numpy(a.copy())) for n, a in arrays.items()}
+        self.average = {name: w.detach().clone() for name, w in self.weights.items()}
+        self.optimizer = torch.optim.AdamW(
+            list(self.weights.values()), lr=recipe.learning_rate, weight_decay=recipe.weight_decay
+        )
+
+    def step(self, batch: Sequence[Lesson], step: int) -> float:
+        """One step down the loss of a batch; gives the loss, nats a token."""
+        import torch
+
+        recipe = self.recipe
+        # Dropout draws from PyTorch's own generator: seeded by the step, so that a resumed run draws alike.
+        torch.manual_seed(recipe.seed * 1_000_003 + step)
+        rate = min(1.0, (step + 1) / max(1, recipe.n_warmup_steps)) * (1 - step / recipe.n_steps)
+        for group in self.optimizer.param_groups:
+            group["lr"] = recipe.learning_rate * rate
+        self.optimizer.zero_grad()
+        loss = self.loss(batch)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(list(self.weights.values()), 1.0)
+        self.optimizer.step()
+        for name, weight in self.weights.items():
+            self.average[name].mul_(recipe.averaging).add_(weight.detach(), alpha=1 - recipe.averaging)
+        return float(loss.detach())
+
+    def loss(self, batch: Sequence[Lesson]) -> Any:
+        """Minus the log-probability of the known tags, a token: unknown ones may be anything."""
+        import torch
+
+        layout = Layout.of([len(x.tags) for x in batch])
+        counts = torch.from_numpy(layout.n_tokens)
+        width = int(layout.n_tokens.max())
+        at = np.minimum(np.arange(width), layout.n_tokens[:, None] - 1) + layout.first[:, None]
+        logits = self.logits(batch, layout, is_training=True)[torch.from_numpy(at)]
+        between, start = map(torch.from_numpy, allowed())
+        between, start = self.weights["between"] + between, self.weights["start"] + start
+        held = torch.from_numpy(_held([x.tags for x in batch], width))
+        every = log_sum(logits, counts, between, start)
+        known = log_sum(logits + held, counts, between, start)
+        return (every - known).sum() / counts.sum()
+
+    def logits(self, batch: Sequence[Lesson], layout: Layout, is_training: bool = False) -> Any:
+        """Lessons to logits, shape (n_rows, tags)."""
+        import torch
+        from torch.nn.functional import dropout, embedding_bag
+
+        offsets = np.concatenate([[0], np.cumsum([len(x.features) for x in batch])[:-1]])
+        starts = np.concatenate([x.starts + o for x, o in zip(batch, offsets, strict=True)])
+        features = torch.from_numpy(np.concatenate([x.features for x in batch]))
+        kept = torch.ones(len(features))
+        if is_training:
+            kept = dropout(kept, self.recipe.feature_dropout)
+        vectors = embedding_bag(
+            features, self.weights["table"], torch.from_numpy(starts), mode="sum", per_sample_weights=kept
+        )
+        mask = torch.from_numpy(layout.mask)
+        state = torch.zeros(len(mask), vectors.shape[1]).index_copy(0, torch.from_numpy(layout.rows), vectors)
+        state = dropout(state, self.recipe.dropout, is_training)
+        state = torch.relu(self._convolved(state, 0, 1)) * mask
+        for n, dilation in enumerate(DILATIONS, 1):
+            state = (state + torch.relu(self._convolved(state, n, dilation))) * mask
+        state = dropout(state, self.recipe.dropout, is_training)
+        return state @ self.weights["weight_out"] + self.weights["bias_out"]
+
+    def _convolved(self, state: Any, n: int, dilation: int) -> Any:
+        import torch
+
+        weight = self.weights[f"weight_{n}"]
+        reach = len(weight) // 2 * dilation
+        padded = torch.nn.functional.pad(state, (0, 0, reach, reach))
+        shifted = [padded[k * dilation :][: len(state)] for k in range(len(weight))]
+        return torch.cat(shifted, 1) @ weight.reshape(-1, weight.shape[2]) + self.weights[f"bias_{n}"]
+
+    def tagger(self) -> Tagger:
+        """The mean of the weights as a tagger, its table in one byte a number."""
+        arrays: dict[str, Any] = {name: w.numpy().copy() for name, w in self.average.items()}
+        arrays["table"], arrays["scale"] = quantised(arrays["table"])
+        return Tagger(arrays)
+
+
+def log_sum(logits: Any, counts: Any, between: Any, start: Any) -> Any:
+    """Logits, shape (texts, tokens, tags), to the log of the sum over all sequences of tags, one a text."""
+    import torch
+
+    total = start + logits[:, 0]
+    for at in range(1, logits.shape[1]):
+        following = torch.logsumexp(total[:, :, None] + between, 1) + logits[:, at]
+        total = torch.where((counts > at)[:, None], following, total)
+    return torch.logsumexp(total, 1)
+
+
+def _held(tags: Sequence[Any], width: int) -> Any:
+    """What is added to logits so that only known tags are left: `FORBIDDEN` for others, else nothing."""
+    held = np.zeros((len(tags), width, len(TAGS)), np.float32)
+    for row, own in zip(held, tags, strict=True):
+        known = np.flatnonzero(own != UNKNOWN)
+        row[known] = FORBIDDEN
+        row[known, own[known]] = 0
+    return held
+
+
+def _random_weights(recipe: Any) -> dict[str, Any]:
+    random = np.random.default_rng(recipe.seed)
+
+    def drawn(*shape: int) -> Any:
+        n_inputs = int(np.prod(shape[:-1]))
+        return (random.standard_normal(shape) * np.sqrt(1 / n_inputs)).astype(np.float32)
+
+    d, c = recipe.dimensions, recipe.n_channels
+    table = random.standard_normal((1 << recipe.bucket_bits, d)).astype(np.float32) * np.float32(0.1)
+    weights = {"table": table}
+    for n, width in enumerate(_WIDTHS):
+        weights[f"weight_{n}"] = drawn(width, d if n == 0 else c, c)
+        weights[f"bias_{n}"] = np.zeros(c, np.float32)
+    weights |= {"weight_out": drawn(c, len(TAGS)), "bias_out": np.zeros(len(TAGS), np.float32)}
+    return weights | {
+        "between": np.zeros((len(TAGS), len(TAGS)), np.float32),
+        "start": np.zeros(len(TAGS), np.float32),
+    }
+
+
+def _weights_of(tagger: Tagger) -> dict[str, Any]:
+    weights = {name: array for name, array in tagger.arrays.items() if name != "scale"}
+    return weights | {"table": weights["table"].astype(np.float32) * tagger.arrays["scale"][:, None]}
+
+
+def save_state(network: Network, path: Path, values: Mapping[str, Any]) -> None:
+    """Write a checkpoint: weights, their mean, the optimiser's means, and values about the run."""
+    from safetensors.torch import save_file
+
+    tensors = {name: weight.detach() for name, weight in network.weights.items()}
+    tensors |= {_AVERAGE + name: weight for name, weight in network.average.items()}
+    for name, weight in network.weights.items():
+        state = network.optimizer.state[weight]
+        tensors |= {_MEAN + name: state["exp_avg"], _SQUARE + name: state["exp_avg_sq"]}
+        tensors["step"] = state["step"]
+    temporary = path.with_name(f"{path.name}.part")
+    save_file(tensors, temporary, {name: str(value) for name, value in values.items()})
+    temporary.replace(path)
+
+
+def take_state(network: Network, path: Path, recipe: str) -> dict[str, Any]:
+    """Take up a checkpoint of the same recipe; gives the values about the run.
+
+    Raises:
+        UsageError: a file that is damaged, or of another recipe.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, "pt") as file:
+            metadata: dict[str, Any] = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except SafetensorError as error:
+        raise UsageError(f"{path} is damaged ({error}); remove it to start again") from error
+    if metadata.get("recipe") != recipe:
+        raise UsageError(f"{path} is of another recipe; remove it, or write to another folder")
+    for name, weight in network.weights.items():
+        weight.data.copy_(tensors[name])
+        network.average[name].copy_(tensors[_AVERAGE + name])
+        network.optimizer.state[weight] = {
+            "step": tensors["step"].clone(),
+            "exp_avg": tensors[_MEAN + name],
+            "exp_avg_sq": tensors[_SQUARE + name],
+        }
+    return metadata
