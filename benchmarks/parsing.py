@@ -1,0 +1,163 @@
+"""Organisations found in strings: spans, number and speed, by set and fold; needs the labelled data.
+
+    python benchmarks/parsing.py --data ../shared/data [--save benchmarks/results/parsing.json] [--fold tune]
+
+Three parsers: a comma rule (every comma segment with the head word of an organisation, else the first), the
+rules of the package, and the rules with the trained tagger (the default). A gold span is where a name of the
+labelled record stands in the string; span figures are of the strings in which every label has one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import time
+import unicodedata
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from pipeline.cleaning import clean
+from pipeline.errors import UsageError
+from pipeline.evaluation import read_gold
+from pipeline.folding import fold_values
+from pipeline.parsing import ParsingSettings, parse, parse_text
+from pipeline.parsing.naming import heads_in
+from pipeline.training.spans import Example, Name, SpanQuality, examples, registry_names, span_quality
+
+#: Sets in which every organisation of a string is labelled.
+SETS = ("cwts_nonrelated", "hfe_french", "openalex_gold_ror", "openalex_gold_openalex_ids", "ror_api_2019")
+SETS += ("s2aff_train", "s2aff_val")
+STRONG = {"hospital", "university", "academy", "institute", "company", "agency"}
+
+
+def comma_rule(text: str) -> list[str]:
+    """Every comma segment with the head word of an organisation; the first segment where none has one."""
+    segments = [s.strip(" .") for s in re.split("[,;]", text)]
+    return [s for s in segments if {h.kind for h in heads_in(s)} & STRONG] or segments[:1]
+
+
+def with_model(model: str | None) -> Callable[[str], list[str]]:
+    """The package's parser with a model."""
+    settings = ParsingSettings(model=model)
+    return lambda text: [m.organization for m in parse_text(text, settings) if m.organization]
+
+
+PARSERS: dict[str, Callable[[str], list[str]]] = {
+    "comma rule": comma_rule,
+    "rules": with_model("rules"),
+    "trained": with_model(None),
+}
+
+
+def script_of(text: str) -> str:
+    """`Latin`, or the first word of the Unicode name of the first other letter."""
+    names = (unicodedata.name(c, "?").split()[0].title() for c in text if c.isalpha())
+    return next((n for n in names if n != "Latin"), "Latin")
+
+
+def country_group(text: str) -> str:
+    """The country that the string names, in a few groups."""
+    codes = {m.country_code for m in parse_text(text, ParsingSettings(model="rules"))}
+    code = next(iter(codes), None)
+    groups = {"FR": "France", "US": "United States", "CN": "China", None: "none named"}
+    return groups.get(code, "others")
+
+
+def speed(data: Path) -> dict[str, Any]:
+    """Strings a second of each parser, on one thread, cleaned beforehand; the best of three runs."""
+    strings: dict[str, None] = {}
+    for path in sorted((data / "labelled").glob("*.jsonl")):
+        if path.stem != "leipzig":
+            with path.open(encoding="utf-8") as lines:
+                strings.update((json.loads(line)["string"], None) for line in lines)
+    cleaned = clean(fold_values(list(strings)).affiliations)
+    found: dict[str, Any] = {"n_strings": len(cleaned.text)}
+    for name, settings in (("rules", ParsingSettings(model="rules")), ("trained", ParsingSettings())):
+        seconds = []
+        for _ in range(3):
+            # Of the processor, not of the clock: other work on the machine does not count.
+            begin = time.process_time()
+            parse(cleaned, settings)
+            seconds.append(time.process_time() - begin)
+        found[name] = round(len(cleaned.text) / min(seconds))
+    return found
+
+
+def measured(found: Sequence[Example]) -> dict[str, SpanQuality]:
+    """Examples to the quality of each parser."""
+    return {n: span_quality(found, [own(e.text) for e in found]) for n, own in PARSERS.items()}
+
+
+def labelled(data: Path, name: str, fold: str, names: dict[str, list[Name]]) -> list[Example]:
+    """The examples of one set and fold, none where the set has no labelled string in it."""
+    try:
+        return examples(
+            read_gold(data / "labelled" / f"{name}.jsonl", "string", "labels", fold, "fold"), names
+        )
+    except UsageError:
+        return []
+
+
+def print_table(title: str, found: dict[str, SpanQuality]) -> None:
+    """One set as a table."""
+    first = next(iter(found.values()))
+    print(f"\n{title}: {first.n_strings:,} strings, {first.n_several:,} with several labels,"
+          f" {first.n_aligned:,} with all spans")  # fmt: skip
+    print(f"{'':12} exact number   of several   span P  span R  span F1")
+    for name, q in found.items():
+        several = f"{q.n_several_exact / q.n_several:11.3f}" if q.n_several else f"{'–':>11}"
+        print(f"{name:12}{q.exact_share:13.3f} {several} {q.precision:8.3f} {q.recall:7.3f} {q.f1:8.3f}")
+
+
+def figures(found: dict[str, SpanQuality]) -> dict[str, Any]:
+    """Counts and shares for the saved file."""
+    return {
+        name: asdict(q)
+        | {"exact_share": round(q.exact_share, 4), "precision": round(q.precision, 4)}
+        | {"recall": round(q.recall, 4), "f1": round(q.f1, 4)}
+        for name, q in found.items()
+    }
+
+
+def main() -> None:
+    """Measure every set and print the tables."""
+    options = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    options.add_argument("--data", type=Path, required=True)
+    options.add_argument("--save", type=Path)
+    options.add_argument("--fold", action="append", choices=("train", "tune", "test"))
+    given = options.parse_args()
+    names = registry_names(given.data / "registry" / "ror_records_partial.jsonl.gz")
+    results: dict[str, Any] = {}
+    for fold in given.fold or ("tune", "test"):
+        everything: dict[str, Example] = {}
+        groups: dict[str, list[Example]] = defaultdict(list)
+        for name in SETS:
+            found = labelled(given.data, name, fold, names)
+            if found:
+                quality = measured(found)
+                print_table(f"{fold}, {name}", quality)
+                results[f"{fold}, {name}"] = figures(quality)
+                everything.update((e.text, e) for e in reversed(found) if e.text not in everything)
+        for example in everything.values():
+            groups[f"script {script_of(example.text)}"].append(example)
+            groups[f"country {country_group(example.text)}"].append(example)
+        groups["all"] = list(everything.values())
+        for group, own in sorted(groups.items()):
+            quality = measured(own)
+            print_table(f"{fold}, {group}", quality)
+            results[f"{fold}, {group}"] = figures(quality)
+    results["strings_per_second"] = speed(given.data)
+    print(f"\nstrings a second of one processor: {results['strings_per_second']}")
+    if given.save:
+        given.save.parent.mkdir(parents=True, exist_ok=True)
+        given.save.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
