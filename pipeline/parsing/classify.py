@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from pipeline.lexicon import Head, Lexicon, keys_of
 from pipeline.parsing.naming import (
@@ -38,6 +39,10 @@ _STREET = re.compile(
 _STREET_ENDS = ("strasse", "straat", "gatan", "gasse")
 
 
+#: Distinct parts whose classes are remembered.
+_CACHE_SIZE = 1 << 16
+
+
 @dataclass(frozen=True, slots=True)
 class Segment:
     """A named thing in a text.
@@ -57,9 +62,19 @@ class Segment:
 
 def classify(part: Part, position: float) -> list[Segment]:
     """A part to what it names: usually one thing, two for `Faculty of Medicine University of Porto`."""
-    whole = _acronym(part, position) or _unspaced(part, position)
-    if whole:
-        return whole
+    return [
+        Segment(s.text, s.kind, s.position + position, s.acronyms, s.is_specific) for s in _classified(part)
+    ]
+
+
+@lru_cache(maxsize=_CACHE_SIZE)
+def _classified(part: Part) -> tuple[Segment, ...]:
+    """What a part names, as if it stood first: affiliations name the same things over and over."""
+    return tuple(_acronym(part) or _unspaced(part) or _by_heads(part))
+
+
+def _by_heads(part: Part) -> list[Segment]:
+    """What a part names by the head words in it."""
     text = _without_trailing_places(strip_postcodes(part.text) or part.text)
     spans = [(m.start(), k) for m in TOKEN.finditer(text) for k in keys_of(m[0])]
     keys = [k for _, k in spans]
@@ -67,42 +82,42 @@ def classify(part: Part, position: float) -> list[Segment]:
     start = _name_behind_unit(heads, keys)
     if start:
         unit = trim_joining(text[: spans[start][0]].strip(" -,"))
-        rest = classify(Part(text[spans[start][0] :], part.acronyms), position)
-        return [Segment(unit, "unit", position), *rest]
+        rest = classify(Part(text[spans[start][0] :], part.acronyms), 0.0)
+        return [Segment(unit, "unit", 0.0), *rest]
     cut = _unit_behind_name(heads, keys)
     if cut:
         name, unit = text[: spans[cut][0]].strip(" -,"), text[spans[cut][0] :]
         is_specific = has_own_word(keys[:cut])
         # A unit stands between the name and the place behind it, so the place is no campus of the name.
-        found = Segment(name, "university", position - 0.5, part.acronyms, is_specific)
-        return [found, Segment(unit, "unit", position)]
+        found = Segment(name, "university", -0.5, part.acronyms, is_specific)
+        return [found, Segment(unit, "unit", 0.0)]
     kind = _kind(heads, keys)
-    return [Segment(text, kind, position, part.acronyms, kind == "academy" or has_own_word(keys))]
+    return [Segment(text, kind, 0.0, part.acronyms, kind == "academy" or has_own_word(keys))]
 
 
-def _acronym(part: Part, position: float) -> list[Segment]:
+def _acronym(part: Part) -> list[Segment]:
     """`CERN`, `ETH Zurich` or `UCSD School of Medicine`; none for anything else."""
     text = strip_postcodes(part.text) or part.text
     if text.isupper() and ACRONYM.fullmatch(text):
         known = Lexicon.load().acronyms.get(text.replace(".", "").replace("-", ""), "acronym")
         # An institute that is known by its acronym alone (CERN, EMBL) is no part of another.
-        return [Segment(text, "academy" if known == "institute" else known, position, (text,))]
+        return [Segment(text, "academy" if known == "institute" else known, 0.0, (text,))]
     if kind := kind_of_acronym_name(part.text):
-        return [Segment(part.text, kind, position, part.acronyms)]
+        return [Segment(part.text, kind, 0.0, part.acronyms)]
     if kind := kind_of_acronym_before_unit(part.text):
         first, _, unit = part.text.partition(" ")
-        return [Segment(first, kind, position, (first,)), Segment(unit, "unit", position)]
+        return [Segment(first, kind, 0.0, (first,)), Segment(unit, "unit", 0.0)]
     return []
 
 
-def _unspaced(part: Part, position: float) -> list[Segment]:
+def _unspaced(part: Part) -> list[Segment]:
     """`清华大学材料学院` is a school of a university; none for a name with spaces."""
     found = _UNSPACED_NAME.match(part.text)
     if not found:
         return []
     keys = keys_of(found[1])
     kind = _kind(Lexicon.load().heads(keys), keys)
-    return [Segment(found[1], kind, position, part.acronyms), Segment(found[2].strip(), "unit", position)]
+    return [Segment(found[1], kind, 0.0, part.acronyms), Segment(found[2].strip(), "unit", 0.0)]
 
 
 def _without_trailing_places(text: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from pipeline.concepts import name_key
 from pipeline.lexicon import Lexicon, keys_of
@@ -127,10 +128,15 @@ def distinct(segments: Sequence[Segment]) -> list[Segment]:
 
 def _is_named(part: Part, is_place_of_string: bool) -> bool:
     """Whether a part names something that is no place, be it the string's own or another's."""
-    if kind_of_acronym_name(part.text):
-        return True
-    places = Gazetteer.load().lookup(part.text)
-    return not is_place_of_string and all(p.is_code or p.needs_support for p in places)
+    has_acronym, is_certain_place = _as_place(part.text)
+    return has_acronym or not (is_place_of_string or is_certain_place)
+
+
+@lru_cache(maxsize=1 << 16)
+def _as_place(text: str) -> tuple[bool, bool]:
+    """Whether an acronym leads a text that is a name (`ETH Zurich`), and whether it is surely a place."""
+    places = Gazetteer.load().lookup(text)
+    return bool(kind_of_acronym_name(text)), any(not (p.is_code or p.needs_support) for p in places)
 
 
 def _is_mention(other: Segment, main: Segment) -> bool:
