@@ -267,19 +267,41 @@ def train() -> None:
 
 
 @train.command("scorer")
-@click.option("--labels", "labels_file", required=True, type=click.Path(path_type=Path))
+@click.option(
+    "--labels",
+    "labels_file",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="TSV or CSV of labelled strings.",
+)
 @click.option("--affiliation-column", default="affiliation", show_default=True)
 @click.option("--cluster-column", default="cluster", show_default=True)
 @click.option(
-    "--fold-column", default="fold", show_default=True, help="Column with the values train, tune, test."
+    "--fold-column",
+    default="fold",
+    show_default=True,
+    help="Column with the values train, tune; without it every fifth cluster is held out.",
 )
 @click.option("--output", required=True, type=click.Path(path_type=Path), help="Folder for the model files.")
-@click.option("--seed", default=0, show_default=True)
-def train_scorer(output: Path, **given: Any) -> None:
+@click.option(
+    "--recipe", type=click.Path(path_type=Path), help="TOML file; by default the one in the package."
+)
+@click.option("--from", "start", type=click.Path(path_type=Path), help="Folder of a scorer to fine-tune.")
+@click.option("--seed", type=int, help="Of everything random; by default the recipe's.")
+def train_scorer(
+    labels_file: Path, output: Path, recipe: Path | None, start: Path | None, seed: int | None, **given: str
+) -> None:
     """Fit the pair scorer and its calibration on labelled strings (affiliation, cluster, fold)."""
+    from dataclasses import replace
+
+    from pipeline.training.boosting import ScorerRecipe
+    from pipeline.training.labels import Columns
     from pipeline.training.scorer import train_scorer as fit
 
-    for line in fit(output=output, **given):
+    chosen = ScorerRecipe.read(recipe)
+    chosen = chosen if seed is None else replace(chosen, seed=seed)
+    columns = Columns(given["affiliation_column"], given["cluster_column"], given["fold_column"])
+    for line in fit(labels_file, output, chosen, columns, start):
         click.echo(line)
 
 

@@ -4,7 +4,7 @@ from pipeline.scoring.additive import AdditiveModel
 from pipeline.scoring.cross_encoder import CrossEncoderScorer, PairRescorer
 from pipeline.scoring.features import NAMES, PairFeatures
 from pipeline.scoring.ranking import Ranked, rank
-from pipeline.scoring.score import ScoringSettings, fit_vocabulary, load_rescorer, score
+from pipeline.scoring.score import ScoringSettings, fit_vocabulary, load_rescorer, score, token_frequencies
 from pipeline.scoring.tokens import Vocabulary
 
 __all__ = [
@@ -20,4 +20,5 @@ __all__ = [
     "load_rescorer",
     "rank",
     "score",
+    "token_frequencies",
 ]

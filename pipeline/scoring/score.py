@@ -77,14 +77,20 @@ def _is_band(band: Sequence[object]) -> bool:
 
 
 #: Beside a feature model: the document frequencies that its features were weighted with.
-_FREQUENCIES = "document_frequency.tsv.gz"
+FREQUENCIES = "document_frequency.tsv.gz"
 
 
 @lru_cache(maxsize=4)
-def _prior(model_path: str | None) -> tuple[dict[str, int], int]:
-    """Document frequencies of tokens that were counted when the model was fitted, and of how many texts."""
-    own = Path(model_path).parent / _FREQUENCIES if model_path else None
-    shipped = files("pipeline") / "models" / "pair_scorer" / _FREQUENCIES
+def token_frequencies(model_path: str | None) -> tuple[dict[str, int], int]:
+    """Document frequencies of tokens that were counted when a model was fitted, and of how many texts.
+
+    They lie beside the file of the model; None, and a model without them, take the shipped ones.
+
+    Raises:
+        UsageError: the file of frequencies is broken.
+    """
+    own = Path(model_path).parent / FREQUENCIES if model_path else None
+    shipped = files("pipeline") / "models" / "pair_scorer" / FREQUENCIES
     resource = own if own and own.is_file() else shipped
     try:
         lines = gzip.decompress(resource.read_bytes()).decode("utf-8").splitlines()
@@ -106,7 +112,7 @@ def fit_vocabulary(forms: Forms, model_path: str | None = None, *, use_prior: bo
     Raises:
         UsageError: the file of frequencies is broken.
     """
-    prior, n_prior = _prior(model_path) if use_prior else ({}, 0)
+    prior, n_prior = token_frequencies(model_path) if use_prior else ({}, 0)
     both = zip(forms.context, forms.organization, strict=True)
     return Vocabulary.fit([f"{context} {organization}" for context, organization in both], prior, n_prior)
 

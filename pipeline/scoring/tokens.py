@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,7 +30,9 @@ class Vocabulary:
     weight: Float32s
 
     @classmethod
-    def fit(cls, texts: Sequence[str], prior: dict[str, int] | None = None, n_prior: int = 0) -> Vocabulary:
+    def fit(
+        cls, texts: Sequence[str], prior: Mapping[str, int] | None = None, n_prior: int = 0
+    ) -> Vocabulary:
         """Weights from the texts at hand together with document frequencies counted before.
 
         The prior keeps weights sensible when a file has fifty strings, and fades as the corpus grows.

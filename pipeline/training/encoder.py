@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +19,10 @@ import numpy as np
 from blocking.ngram_bag import BagFeatures, NgramBagEncoder
 from blocking.pairs import Float32s
 from pipeline.errors import UsageError
-from pipeline.settings import read_values
 from pipeline.training.batches import Batches, Shares
 from pipeline.training.labels import read_folds
 from pipeline.training.recall import Lookout
+from pipeline.training.recipe_files import read_recipe
 from pipeline.training.renderings import (
     Renderings,
     labelled_texts,
@@ -100,15 +98,8 @@ class EncoderRecipe:
     @classmethod
     def read(cls, path: Path | None = None) -> EncoderRecipe:
         """A TOML file, by default the one in the package, to a recipe."""
-        name = str(path) if path else "recipes/encoder.toml"
-        source = path or files("pipeline") / "training" / "recipes" / "encoder.toml"
-        if not source.is_file():
-            raise UsageError(f"no such recipe: {name}")
-        try:
-            values = tomllib.loads(source.read_text(encoding="utf-8"))
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise UsageError(f"{name} is not valid TOML: {error}") from error
-        return cls(**read_values(cls, values, name))
+        found: EncoderRecipe = read_recipe(cls, "encoder", path)
+        return found
 
     @property
     def features(self) -> BagFeatures:
@@ -138,7 +129,7 @@ def train_encoder(
         UsageError: no such file or column, a fold without strings, or the checkpoint of another recipe.
     """
     recipe = recipe or EncoderRecipe.read()
-    folds = read_folds(labels_file, "affiliation", "cluster", "fold")
+    folds = read_folds(labels_file)
     train, tune = labelled_texts(folds["train"]), labelled_texts(folds["tune"])
     found = organizations(train, registry, read_left_out(left_out))
     units = sorted({unit for unit in train.units if unit})

@@ -7,10 +7,8 @@ many there are. What is better is decided on the fold `tune`; `test` is not look
 from __future__ import annotations
 
 import dataclasses
-import tomllib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +20,7 @@ from pipeline.parsing.features import Tokens, tokens_of
 from pipeline.parsing.parse import with_tagged
 from pipeline.parsing.reading import Reading, read
 from pipeline.parsing.tagger import Tagger
-from pipeline.settings import read_values
+from pipeline.training.recipe_files import read_recipe
 from pipeline.training.renderings import read_left_out
 from pipeline.training.spans import Example, Name, SpanQuality, examples, registry_names, span_quality
 from pipeline.training.tagger_network import Network, save_state, take_state
@@ -84,15 +82,8 @@ class ParserRecipe:
     @classmethod
     def read(cls, path: Path | None = None) -> ParserRecipe:
         """A TOML file, by default the one in the package, to a recipe."""
-        name = str(path) if path else "recipes/parser.toml"
-        source = path or files("pipeline") / "training" / "recipes" / "parser.toml"
-        if not source.is_file():
-            raise UsageError(f"no such recipe: {name}")
-        try:
-            values = tomllib.loads(source.read_text(encoding="utf-8"))
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise UsageError(f"{name} is not valid TOML: {error}") from error
-        return cls(**read_values(cls, values, name))
+        found: ParserRecipe = read_recipe(cls, "parser", path)
+        return found
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,11 @@ proposes. Fitted on the fold `train`, calibrated on `tune`; `test` is not looked
 from __future__ import annotations
 
 import gzip
+import hashlib
 import io
+import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,15 +30,18 @@ from pipeline.model_list import encoder_source
 from pipeline.normalization import normalize
 from pipeline.parsing import parse
 from pipeline.records import Forms, Mentions
-from pipeline.scoring import NAMES, AdditiveModel, PairFeatures, Vocabulary
+from pipeline.scoring import NAMES, AdditiveModel, PairFeatures, Vocabulary, token_frequencies
+from pipeline.scoring.score import FREQUENCIES
 from pipeline.settings import Settings
 from pipeline.text import compare
-from pipeline.training.boosting import BoostingRecipe, fit_additive
-from pipeline.training.labels import read_folds
+from pipeline.training.adjusting import adjusted
+from pipeline.training.boosting import ScorerRecipe, boosted_models, interactions
+from pipeline.training.labels import Columns, read_folds
 from pipeline.writing import write_json, write_text
 
 #: Tokens rarer than this say nothing that a corpus at hand would not say itself, and make the file long.
 _MIN_FREQUENCY = 3
+MODEL, CHECKPOINT = "model.json", "checkpoint.json"
 
 
 @dataclass(frozen=True)
@@ -50,22 +55,87 @@ class LabelledPairs:
 def train_scorer(
     labels_file: Path,
     output: Path,
-    affiliation_column: str = "affiliation",
-    cluster_column: str = "cluster",
-    fold_column: str = "fold",
-    seed: int = 0,
+    recipe: ScorerRecipe | None = None,
+    columns: Columns | None = None,
+    start: Path | None = None,
 ) -> Iterator[str]:
     """A labelled TSV or CSV to the files of a pair scorer in `output`; yields a line a step.
+
+    A run that was interrupted goes on with the interactions that it had found.
+
+    Args:
+        labels_file: strings with labels, and folds where it has any, see `read_folds`.
+        output: folder for the scorer.
+        recipe: how to fit.
+        columns: names of the columns.
+        start: folder of a scorer whose tables are adjusted to the labels, instead of fitting new ones.
 
     Raises:
         UsageError: no such file or column, a row without a label, or a fold that has nothing to teach.
     """
-    folds = read_folds(labels_file, affiliation_column, cluster_column, fold_column)
-    counts, n_texts = document_frequency([s for s, _ in folds["train"]])
+    recipe = recipe or ScorerRecipe.read()
+    folds = read_folds(labels_file, columns)
+    if start:
+        former = AdditiveModel.load(str(start / MODEL), NAMES)
+        counts, n_texts = token_frequencies(str(start / MODEL))
+    else:
+        counts, n_texts = document_frequency([s for s, _ in folds["train"]])
     yield f"{n_texts:,} texts give weights to {len(counts):,} tokens"
     train, tune = (_fit_to_learn(labels_file, f, folds[f], (counts, n_texts)) for f in ("train", "tune"))
     yield f"train: {len(train.is_match):,} candidate pairs, {train.is_match.mean():.1%} of one label"
-    model = fit_additive(train.values, train.is_match, list(NAMES), BoostingRecipe(seed=seed))
+    if start:
+        columns_of = [NAMES.index(f) for f in former.features]
+        train, tune = (LabelledPairs(p.values[:, columns_of], p.is_match) for p in (train, tune))
+        yield f"before: tune {_quality(former.logits(tune.values), tune)}"
+        model = adjusted(former, train.values, train.is_match, recipe.hold)
+    else:
+        output.mkdir(parents=True, exist_ok=True)
+        chosen = _interactions(train, recipe, output / CHECKPOINT)
+        yield f"acting together: {', '.join(' × '.join(pair) for pair in chosen)}"
+        model = yield from _boost(train, tune, chosen, recipe)
+    yield from _write(model, train, tune, (counts, n_texts), output)
+
+
+def _interactions(train: LabelledPairs, recipe: ScorerRecipe, checkpoint: Path) -> list[tuple[str, ...]]:
+    """The features that act together, from the checkpoint if an interrupted run of the same left one."""
+    digest = hashlib.sha256(train.values.tobytes() + train.is_match.tobytes()).hexdigest()
+    key = {"recipe": repr(recipe), "pairs": digest}
+    try:
+        kept = json.loads(checkpoint.read_text("utf-8"))
+    except (OSError, ValueError):
+        kept = {}
+    if {k: kept.get(k) for k in key} == key:
+        return [tuple(pair) for pair in kept["interactions"]]
+    chosen = interactions(train.values, train.is_match, NAMES, recipe)
+    write_json(key | {"interactions": chosen}, checkpoint)
+    return chosen
+
+
+def _boost(
+    train: LabelledPairs, tune: LabelledPairs, chosen: Sequence[tuple[str, ...]], recipe: ScorerRecipe
+) -> Generator[str, None, AdditiveModel]:
+    """The model of the best look at the tune fold; yields a line a look."""
+    best, best_value, n_looks_since = None, -np.inf, 0
+    for n_rounds, model in boosted_models(train.values, train.is_match, NAMES, chosen, recipe):
+        value = _reliability(model.logits(tune.values), tune).average_precision
+        n_looks_since += 1
+        if value > best_value:
+            best, best_value, n_looks_since = model, value, 0
+        yield f"round {n_rounds}: tune average precision {value:.4f} (best {best_value:.4f})"
+        if n_looks_since == recipe.patience:
+            break
+    assert best is not None  # The recipe asks for one round at the least.
+    return best
+
+
+def _write(
+    model: AdditiveModel,
+    train: LabelledPairs,
+    tune: LabelledPairs,
+    frequencies: tuple[Mapping[str, int], int],
+    output: Path,
+) -> Iterator[str]:
+    """Calibrate on the tune fold and write the files."""
     text = model.to_json()
     # What is measured is what is shipped: the file as it reads back, not the model in memory.
     model = AdditiveModel.from_json(text, "the model just fitted")
@@ -74,12 +144,13 @@ def train_scorer(
     yield f"train {_quality(model.logits(train.values), train)}"
     yield f"tune  {_quality(scaling.apply(logit), tune)} (calibrated)"
     output.mkdir(parents=True, exist_ok=True)
-    write_text(text, output / "model.json")
+    write_text(text, output / MODEL)
     write_json(
         {"slope": round(scaling.slope, 5), "intercept": round(scaling.intercept, 5)},
         output / "calibration.json",
     )
-    (output / "document_frequency.tsv.gz").write_bytes(frequency_file(counts, n_texts))
+    (output / FREQUENCIES).write_bytes(frequency_file(*frequencies))
+    (output / CHECKPOINT).unlink(missing_ok=True)
     yield f"written: {output}"
 
 
@@ -90,7 +161,7 @@ def document_frequency(strings: Sequence[str]) -> tuple[Counter[str], int]:
 
 
 def _fit_to_learn(
-    path: Path, fold: str, rows: Sequence[tuple[str, str]], prior: tuple[Counter[str], int]
+    path: Path, fold: str, rows: Sequence[tuple[str, str]], prior: tuple[Mapping[str, int], int]
 ) -> LabelledPairs:
     """The labelled pairs of a fold; UsageError where they are not of both kinds."""
     pairs = labelled_pairs(rows, prior)
@@ -103,7 +174,7 @@ def _fit_to_learn(
     return pairs
 
 
-def labelled_pairs(rows: Sequence[tuple[str, str]], prior: tuple[Counter[str], int]) -> LabelledPairs:
+def labelled_pairs(rows: Sequence[tuple[str, str]], prior: tuple[Mapping[str, int], int]) -> LabelledPairs:
     """(string, label) rows through the data path to the features of their candidate pairs."""
     settings = Settings()
     mentions = parse(
@@ -128,15 +199,19 @@ def _labels(mentions: Mentions, forms: Forms, label_of: dict[str, str]) -> npt.N
     return np.where(forms.is_main, own, -1)
 
 
+def _reliability(logit: npt.NDArray[np.float64], pairs: LabelledPairs) -> Any:
+    return reliability(1 / (1 + np.exp(-logit)), pairs.is_match)
+
+
 def _quality(logit: npt.NDArray[np.float64], pairs: LabelledPairs) -> str:
-    found: Any = reliability(1 / (1 + np.exp(-logit)), pairs.is_match)
+    found = _reliability(logit, pairs)
     return (
         f"{found.n_pairs:,} pairs: average precision {found.average_precision:.4f},"
         f" log loss {found.log_loss:.4f}, calibration error {found.expected_calibration_error:.4f}"
     )
 
 
-def frequency_file(counts: Counter[str], n_texts: int) -> bytes:
+def frequency_file(counts: Mapping[str, int], n_texts: int) -> bytes:
     """Token frequencies as gzipped TSV: the number of texts, then `token, count`, the commonest first."""
     lines = [str(n_texts), *(f"{t}\t{n}" for t, n in sorted(counts.items(), key=lambda x: (-x[1], x[0])))]
     buffer = io.BytesIO()

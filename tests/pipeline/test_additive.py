@@ -3,7 +3,8 @@ import pytest
 
 from pipeline.errors import UsageError
 from pipeline.scoring.additive import AdditiveModel, Term
-from pipeline.training.boosting import BoostingRecipe, as_tables, fit_additive
+from pipeline.training.adjusting import adjusted
+from pipeline.training.boosting import ScorerRecipe, as_tables, boosted_models, interactions
 
 NAMES = ["a", "b", "c"]
 
@@ -14,6 +15,14 @@ def data() -> tuple[np.ndarray, np.ndarray]:
     values = np.round(rng.random((3000, 3)), 2).astype(np.float32)
     logit = 4 * (values[:, 0] - 0.5) + 6 * (values[:, 1] - 0.5) * (values[:, 2] - 0.5) * 4
     return values, rng.random(3000) < 1 / (1 + np.exp(-logit))
+
+
+def fitted(data, **recipe) -> AdditiveModel:
+    """The last model of a fit."""
+    values, truth = data
+    chosen = interactions(values, truth, NAMES, ScorerRecipe(**recipe))
+    *_, (_, model) = boosted_models(values, truth, NAMES, chosen, ScorerRecipe(**recipe))
+    return model
 
 
 def test_tables_are_the_trees(data) -> None:
@@ -34,16 +43,16 @@ def test_tables_are_the_trees(data) -> None:
 
 
 def test_contributions_add_up(data) -> None:
-    values, truth = data
-    model = fit_additive(values, truth, NAMES, BoostingRecipe(n_interactions=2, max_iter=40))
+    values, _ = data
+    model = fitted(data, n_interactions=2, max_iter=40)
     parts = model.contributions(values[:50])
     assert np.allclose(sum(parts.values()), model.logits(values[:50]))
     assert sum(len(t.features) == 2 for t in model.terms) <= 2
 
 
 def test_the_file_reads_back_to_the_same_log_odds(data) -> None:
-    values, truth = data
-    model = fit_additive(values, truth, NAMES, BoostingRecipe(n_interactions=1, max_iter=30))
+    values, _ = data
+    model = fitted(data, n_interactions=1, max_iter=30)
     again = AdditiveModel.from_json(model.to_json(), "file")
     # Tables are written with four decimals, edges with five.
     assert np.abs(again.logits(values) - model.logits(values)).max() < 0.01
@@ -51,12 +60,45 @@ def test_the_file_reads_back_to_the_same_log_odds(data) -> None:
 
 
 def test_fitting_twice_gives_the_same_file(data) -> None:
+    first, second = (fitted(data, n_interactions=1, max_iter=10).to_json() for _ in range(2))
+    assert first == second
+
+
+def test_features_that_act_together_are_found(data) -> None:
+    values, _ = data
+    truth = (values[:, 1] > 0.5) == (values[:, 2] > 0.5)
+    assert interactions(values, truth, NAMES, ScorerRecipe(n_interactions=1, max_iter=60)) == [("b", "c")]
+    assert interactions(values, truth, NAMES, ScorerRecipe(n_interactions=0)) == []
+
+
+def test_a_model_that_grows_by_looks_is_that_of_one_fit(data) -> None:
     values, truth = data
-    recipe = BoostingRecipe(n_interactions=1, max_iter=10)
-    assert (
-        fit_additive(values, truth, NAMES, recipe).to_json()
-        == fit_additive(values, truth, NAMES, recipe).to_json()
+    many = dict(
+        boosted_models(values, truth, NAMES, [("b", "c")], ScorerRecipe(max_iter=60, rounds_per_look=25))
     )
+    (at_once,) = boosted_models(
+        values, truth, NAMES, [("b", "c")], ScorerRecipe(max_iter=60, rounds_per_look=99)
+    )
+    assert list(many) == [25, 50, 60]
+    assert many[60].to_json() == at_once[1].to_json()
+
+
+def test_factors_are_those_of_a_logistic_regression(data) -> None:
+    """Held loosely, the adjustment is scikit-learn's logistic regression on the contributions."""
+    from sklearn.linear_model import LogisticRegression
+
+    values, truth = data
+    model = fitted(data, n_interactions=1, max_iter=30)
+    flipped = ~truth
+    columns = np.stack([p for name, p in model.contributions(values).items() if name != "intercept"], axis=1)
+    loose = adjusted(model, values, flipped, 1e-6).logits(values)
+    oracle = (
+        LogisticRegression(C=1e6, max_iter=5000, tol=1e-8).fit(columns, flipped).decision_function(columns)
+    )
+    assert np.abs(loose - oracle).max() < 0.02
+    held = adjusted(model, values, flipped, 1e9)
+    for before, after in zip(model.terms, held.terms, strict=True):
+        assert np.allclose(before.table, after.table, atol=1e-3)
 
 
 def test_a_hand_made_model() -> None:

@@ -6,9 +6,7 @@ import csv
 import gzip
 import json
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +23,8 @@ from pipeline.parsing import parse
 from pipeline.scoring import NAMES, AdditiveModel, Vocabulary, fit_vocabulary
 from pipeline.scoring.additive import Term
 from pipeline.settings import Settings
-from pipeline.training.boosting import BoostingRecipe
+from pipeline.training.boosting import ScorerRecipe
+from pipeline.training.labels import Columns, fold_of_cluster
 from pipeline.training.scorer import (
     document_frequency,
     frequency_file,
@@ -39,7 +38,8 @@ CITIES = (
     *("Gdansk", "Poznan", "Krakow", "Brno", "Graz", "Linz", "Bern", "Basel", "Lausanne", "Lyon"),
     *("Grenoble", "Nantes", "Toulouse", "Bologna", "Padua", "Turin", "Pisa", "Seville", "Granada", "Coimbra"),
 )
-QUICK = partial(BoostingRecipe, max_iter=80, min_samples_leaf=10)
+#: A fifth of the rounds, and leaves as small as the data: enough for thirty cities.
+QUICK = ScorerRecipe(max_iter=80, min_samples_leaf=10, rounds_per_look=20)
 #: Each institution has a sibling of another kind in the same city.
 VARIANTS = (
     "University of {}, {}",
@@ -80,19 +80,11 @@ class Trained:
     lines: list[str]
 
 
-@pytest.fixture(scope="module", autouse=True)
-def quick_fit() -> Iterator[None]:
-    """A fifth of the rounds, and leaves as small as the data: enough for thirty cities."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("pipeline.training.scorer.BoostingRecipe", QUICK)
-        yield
-
-
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     folder = tmp_path_factory.mktemp("trained")
     labels = write(folder / "labels.tsv", rows())
-    return Trained(labels, folder / "scorer", list(train_scorer(labels, folder / "scorer")))
+    return Trained(labels, folder / "scorer", list(train_scorer(labels, folder / "scorer", QUICK)))
 
 
 def of_fold(fold: str) -> list[tuple[str, str]]:
@@ -105,7 +97,8 @@ def test_the_files_of_a_scorer_are_written(trained: Trained) -> None:
     calibration = json.loads((trained.folder / "calibration.json").read_text())
     assert calibration["slope"] > 0
     assert trained.lines[-1] == f"written: {trained.folder}"
-    assert [line.split()[0] for line in trained.lines[1:4]] == ["train:", "train", "tune"]
+    starts = [line.split()[0].rstrip(":") for line in trained.lines[1:-1]]
+    assert starts == ["train", "acting", *["round"] * 4, "train", "tune"]
 
 
 def test_the_model_file_tells_the_pairs_of_other_cities_apart(trained: Trained) -> None:
@@ -122,7 +115,7 @@ def test_the_model_file_tells_the_pairs_of_other_cities_apart(trained: Trained) 
 
 
 def test_training_again_gives_the_same_files(trained: Trained, tmp_path: Path) -> None:
-    list(train_scorer(trained.labels, tmp_path / "again"))
+    list(train_scorer(trained.labels, tmp_path / "again", QUICK))
     for file in trained.folder.iterdir():
         assert file.read_bytes() == (tmp_path / "again" / file.name).read_bytes(), file.name
 
@@ -182,7 +175,7 @@ def test_document_frequency_counts_texts_and_drops_the_rare() -> None:
 def test_folds_are_read_once_a_string_and_the_test_fold_is_left_alone(tmp_path: Path) -> None:
     table = [("A", "1", "train"), ("A", "2", "train"), ("B", "1", "tune"), ("C", "3", "test")]
     for name in ("labels.tsv", "labels.csv"):
-        found = read_folds(write(tmp_path / name, table), "affiliation", "cluster", "fold")
+        found = read_folds(write(tmp_path / name, table))
         assert found == {"train": [("A", "1")], "tune": [("B", "1")]}
 
 
@@ -194,7 +187,7 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 def test_a_missing_column_is_named(tmp_path: Path) -> None:
     labels = write(tmp_path / "labels.tsv", rows())
     with pytest.raises(UsageError, match="no column 'ror'; there are affiliation, cluster, fold"):
-        next(train_scorer(labels, tmp_path / "out", cluster_column="ror"))
+        next(train_scorer(labels, tmp_path / "out", columns=Columns(cluster="ror")))
 
 
 @pytest.mark.parametrize("fold", ["train", "tune"])
@@ -246,3 +239,82 @@ def test_no_value_changes_its_bin_when_a_model_is_written(edge: float, side: int
     again = AdditiveModel.from_json(model.to_json(), "file")
     around = np.array([value, *(np.nextafter(value, np.float32(s * np.inf)) for s in (-1, 1))], np.float32)
     assert again.logits(around[:, None]).tolist() == model.logits(around[:, None]).tolist() == [-1, -1, 1]
+
+
+def test_boosting_ends_when_the_tune_fold_gains_no_more(trained: Trained, tmp_path: Path) -> None:
+    eager = ScorerRecipe(max_iter=400, min_samples_leaf=2, learning_rate=1.0, rounds_per_look=10, patience=2)
+    lines = list(train_scorer(trained.labels, tmp_path / "eager", eager))
+    looks = [line for line in lines if line.startswith("round")]
+    values = [float(line.split("precision ")[1].split()[0]) for line in looks]
+    assert len(looks) < 40
+    assert np.argmax(values) == len(values) - 3
+    assert f"average precision {max(values):.4f}" in lines[-2]
+
+
+def test_an_interrupted_fit_goes_on_with_what_it_had_found(
+    trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps = train_scorer(trained.labels, tmp_path / "again", QUICK)
+    for line in steps:
+        if line.startswith("round"):
+            break
+    steps.close()
+    assert sorted(f.name for f in (tmp_path / "again").iterdir()) == ["checkpoint.json"]
+    with monkeypatch.context() as patch:
+        patch.delattr("pipeline.training.scorer.interactions")
+        list(train_scorer(trained.labels, tmp_path / "again", QUICK))
+    for file in trained.folder.iterdir():
+        assert file.read_bytes() == (tmp_path / "again" / file.name).read_bytes(), file.name
+    assert not (tmp_path / "again" / "checkpoint.json").exists()
+
+
+def test_a_scorer_is_fine_tuned_on_few_labels(trained: Trained, tmp_path: Path) -> None:
+    """A sheet of thirty strings, no folds: the tables stay, their weights move, the tokens' weights stay."""
+    clusters = [c for _, c in of_fold("tune")]
+    table = [(s, c) for s, c in of_fold("tune") if c in clusters]
+    labels = tmp_path / "own.csv"
+    with labels.open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows([("affiliation", "cluster"), *table])
+    lines = list(train_scorer(labels, tmp_path / "own", QUICK, start=trained.folder))
+    before = AdditiveModel.load(str(trained.folder / "model.json"), NAMES)
+    after = AdditiveModel.load(str(tmp_path / "own" / "model.json"), NAMES)
+    assert [t.features for t in after.terms] == [t.features for t in before.terms]
+    assert after.intercept != before.intercept
+    frequencies = "document_frequency.tsv.gz"
+    assert (tmp_path / "own" / frequencies).read_bytes() == (trained.folder / frequencies).read_bytes()
+    losses = [float(line.split("log loss ")[1].split(",")[0]) for line in lines if "tune " in line]
+    assert losses[-1] < losses[0]
+
+
+def test_without_folds_a_fifth_of_the_clusters_is_held_out(tmp_path: Path) -> None:
+    labels = tmp_path / "own.csv"
+    clusters = [f"c{i}" for i in range(1000)]
+    rows_of = [(f"{c} {n}", c) for c in clusters for n in range(2)]
+    with labels.open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows([("affiliation", "cluster"), *rows_of])
+    folds = read_folds(labels)
+    assert {c for _, c in folds["train"]}.isdisjoint({c for _, c in folds["tune"]})
+    assert len(folds["train"]) + len(folds["tune"]) == len(rows_of)
+    assert 0.15 < len(folds["tune"]) / len(rows_of) < 0.25
+    assert {fold_of_cluster(c) for _, c in folds["tune"]} == {"tune"}
+    with pytest.raises(UsageError, match="no column 'part'"):
+        read_folds(labels, Columns(fold="part"))
+
+
+def test_two_clusters_without_folds_are_too_few(tmp_path: Path) -> None:
+    labels = tmp_path / "own.csv"
+    held = next(f"c{i}" for i in range(100) if fold_of_cluster(f"c{i}") == "train")
+    labels.write_text(f"affiliation,cluster\nUniversity of Oslo,{held}\n", encoding="utf-8")
+    with pytest.raises(UsageError, match="too few clusters"):
+        read_folds(labels)
+
+
+@pytest.mark.parametrize("line", ["max_iter = 0", "hold = 0.0", "max_bins = 300", "depth = 3"])
+def test_a_recipe_that_makes_no_sense_is_refused(tmp_path: Path, line: str) -> None:
+    (tmp_path / "own.toml").write_text(line, encoding="utf-8")
+    with pytest.raises(UsageError, match=line.split()[0]):
+        ScorerRecipe.read(tmp_path / "own.toml")
+
+
+def test_the_shipped_recipe_is_the_default() -> None:
+    assert ScorerRecipe.read() == ScorerRecipe()
