@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import subprocess
@@ -20,6 +21,7 @@ import pipeline
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "benchmarks"))
 import gpu  # noqa: E402
+import scale  # noqa: E402
 import synthetic  # noqa: E402
 
 DATA = Path(os.environ.get("AFFIL_DATA", ROOT.parent / "shared" / "data"))
@@ -121,6 +123,47 @@ def test_the_largest_institution_has_the_share_of_its_weight() -> None:
     expected = n * weights[0] / weights.sum()
     assert max(sizes.values()) == pytest.approx(expected, abs=4 * expected**0.5)
     assert len(sizes) > n / 3
+
+
+# ---------------------------------------------------------------------------------------------------- growth
+
+
+def test_the_exponent_is_that_of_the_growth() -> None:
+    sizes = [1_000, 3_000, 10_000]
+    for power in 0.5, 1.0, 2.0:
+        assert scale.exponent(sizes, [2e-3 * n**power for n in sizes]) == pytest.approx(power)
+    rng = np.random.default_rng(0)
+    seconds = (np.array(sizes) / 500 * rng.uniform(0.8, 1.25, 3)).tolist()
+    assert scale.exponent(sizes, seconds) == pytest.approx(np.polyfit(np.log(sizes), np.log(seconds), 1)[0])
+    assert scale.exponent([10], [1.0]) is None
+    assert scale.exponent(sizes, [0.01, 0.02, 3.0]) is None
+
+
+def test_growth_is_measured_in_processes_of_their_own(registry: Path) -> None:
+    folder = registry.parent / "registry"
+    folder.mkdir()
+    registry.rename(folder / "ror_records_partial.jsonl.gz.txt")
+    with gzip.open(folder / "ror_records_partial.jsonl.gz", "wb") as file:
+        file.write((folder / "ror_records_partial.jsonl.gz.txt").read_bytes())
+    saved = registry.parent / "scale.json"
+    given = ("--data", registry.parent, "--size", 80, "--size", 40, "--save", saved)
+    done = script("scale.py", *given, "--", "--clusterer", "components")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(saved.read_text())
+    assert [run["n_strings"] for run in found["runs"]] == [40, 80]
+    for run in found["runs"]:
+        stages = {stage["name"]: stage for stage in run["stages"]}
+        assert (
+            {"read", "parse", "block", "score", "cluster", "write"}
+            <= set(stages)
+            <= set(done.stdout.split()) | {name for name in stages if " " in name}
+        )
+        assert sum(stage["seconds"] for stage in run["stages"]) < run["seconds"]
+        assert run["peak_memory_mb"] == max(stage["peak_memory_mb"] for stage in run["stages"]) > 50
+        assert 0 < run["b3_f1"] <= 1
+    done = script("scale.py", *given, "--", "--clusterer", "ward")
+    assert done.returncode == 1
+    assert "affil resolve failed on 40 strings" in done.stderr and "ward" in done.stderr
 
 
 # --------------------------------------------------------------------------------------------------- the GPU
