@@ -4,8 +4,8 @@
 
 OPTIONS go to `affil resolve` (such as `-- --encoder built-in`). A stage's memory is the peak of the process
 up to its end. The growth exponent is the slope of log seconds over log strings: 1 is linear, 2 quadratic. B³
-is that of synthetic strings, whose institutions grow with their number: it shows whether quality holds as sizes
-grow, not how good it is on real strings.
+is that of synthetic strings, whose institutions grow with their number: it shows whether quality holds as
+sizes grow, not how good it is on real strings.
 """
 
 from __future__ import annotations
