@@ -53,6 +53,20 @@ class BlockingResult:
     n_pairs_by_rule: dict[str, int]
     n_oversized_blocks: dict[str, int]
 
+    def vectors_of(self, texts: Sequence[str]) -> Float32s:
+        """A text for each item in, its vector out, shape (n items, dimensions).
+
+        Items that have a text in the first view keep the vector of that one; the others' texts are encoded.
+        """
+        is_known = self.text_number >= 0
+        vectors = np.zeros((len(texts), self.vectors.shape[1]), np.float32)
+        vectors[is_known] = self.vectors[self.text_number[is_known]]
+        rest = _view([text for text, known in zip(texts, is_known, strict=True) if not known])
+        own = np.zeros((len(rest.number), self.vectors.shape[1]), np.float32)
+        own[rest.number >= 0] = self.encoder.encode(rest.texts)[rest.number[rest.number >= 0]]
+        vectors[~is_known] = own
+        return vectors
+
 
 @dataclass(frozen=True)
 class _View:

@@ -19,7 +19,7 @@ import click
 from pipeline.errors import AffilError, UsageError
 from pipeline.model_commands import models
 
-CLUSTERERS = ("average", "hdbscan", "components")
+CLUSTERERS = ("average", "hdbscan", "components", "kmeans")
 DEVICES = ("auto", "cpu", "cuda")
 
 
@@ -139,6 +139,7 @@ def main() -> None:
 @click.option(
     "--clusterer", type=click.Choice(CLUSTERERS), help="How pairs become clusters.  [default: average]"
 )
+@click.option("--n-clusters", type=int, help="How many clusters kmeans makes (for labels, not institutions).")
 @click.option("--device", type=click.Choice(DEVICES), help="Where models run.  [default: auto]")
 @click.option("--overwrite", is_flag=True, help="Replace a run of other input or settings.")
 @_quiet_options
@@ -183,7 +184,7 @@ def _settings(given: dict[str, Any]) -> Any:
     changes: dict[str, dict[str, Any]] = {
         "blocking": {"encoder": given["encoder"], "truncate_dim": given["truncate_dim"], "device": device},
         "scoring": {"reranker": given["reranker"], "device": device},
-        "clustering": {"clusterer": given["clusterer"]},
+        "clustering": {"clusterer": given["clusterer"], "n_clusters": given["n_clusters"]},
     }
     return settings.with_values(
         **{section: {k: v for k, v in values.items() if v is not None} for section, values in changes.items()}

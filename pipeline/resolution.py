@@ -14,18 +14,20 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from blocking import BlockingSettings, Encoder, block
+from blocking import BlockingSettings, CandidatePairs, Encoder, block_in_detail
 from blocking.neighbours import nearest_neighbours
+from blocking.pairs import Float32s
 from pipeline.calibration import PlattScaling, calibrate
 from pipeline.cleaning import clean
-from pipeline.clustering import Clusters, Constraints, cluster, set_siblings_apart
+from pipeline.clustering import KMEANS, Clusters, Constraints, cluster, cluster_vectors, set_siblings_apart
 from pipeline.consolidation import Consolidated, consolidate
+from pipeline.errors import UsageError
 from pipeline.explanation import Explanation, explain, weakest_links
 from pipeline.folding import Folded, fold_values, sources_of
 from pipeline.model_list import load_named_encoder
 from pipeline.normalization import normalize
 from pipeline.parsing import load_tagger, parse
-from pipeline.records import Forms, Matches, Mentions
+from pipeline.records import Forms, Matches, Mentions, Progress
 from pipeline.run_folder import check_output, fingerprint_of, finish, staged_folder, write_tables
 from pipeline.scoring import NAMES, AdditiveModel, PairRescorer, fit_vocabulary, load_rescorer, score
 from pipeline.settings import Settings
@@ -72,14 +74,17 @@ def resolve(
         vocabulary = fit_vocabulary(forms, settings.scoring.model)
     with stage("block") as tick:
         encoder = models.encoder or load_named_encoder(settings.blocking)
-        pairs = block(forms.views, forms.keys, settings.blocking, encoder=encoder, on_progress=tick)
+        pairs, vectors = _block(forms, settings, encoder, tick)
     with stage("score") as tick:
         scored = score(forms, pairs, vocabulary, settings.scoring, rescorer=models.rescorer, on_progress=tick)
     with stage("calibrate"):
         matches = calibrate(scored, settings.calibration)
     held = constraints or Constraints.none()
     with stage("cluster") as tick:
-        clusters = _cluster(matches, mentions, settings, held, tick)
+        if vectors is None:
+            clusters = _cluster(matches, mentions, settings, held, tick)
+        else:
+            clusters = cluster_vectors(vectors, settings.clustering, constraints=held, on_progress=tick)
     with stage("consolidate"):
         found = consolidate(mentions, forms, matches, clusters.label, settings.canonical)
     return Resolution(settings, folded, mentions, forms, matches, clusters, found, held, stage, sources)
@@ -114,6 +119,15 @@ class Models:
             asked = BlockingSettings(device="cuda", backend=blocking.backend)
             nearest_neighbours(np.eye(2, dtype=np.float32), 1, asked)
         return cls(load_named_encoder(blocking), load_rescorer(scoring))
+
+
+def _block(
+    forms: Forms, settings: Settings, encoder: Encoder, tick: Progress | None
+) -> tuple[CandidatePairs, Float32s | None]:
+    """Candidate pairs, and for k-means the vector of every mention, with and without an organisation."""
+    found = block_in_detail(forms.views, forms.keys, settings.blocking, encoder=encoder, on_progress=tick)
+    is_asked = settings.clustering.clusterer == KMEANS
+    return found.pairs, found.vectors_of(forms.context) if is_asked else None
 
 
 def _cluster(
@@ -176,7 +190,13 @@ class Resolution:
         }
 
     def rethreshold(self, min_match_probability: float) -> Resolution:
-        """The same scored pairs clustered at another threshold."""
+        """The same scored pairs clustered at another threshold.
+
+        Raises:
+            UsageError: the clusterer is k-means, which has no threshold.
+        """
+        if self.settings.clustering.clusterer == KMEANS:
+            raise UsageError("clusterer 'kmeans' has no threshold: resolve again with another n_clusters")
         settings = self.settings.with_values(clustering={"min_match_probability": min_match_probability})
         clusters = _cluster(self.matches, self.parsed, settings, self.constraints)
         found = consolidate(self.parsed, self.forms, self.matches, clusters.label, settings.canonical)
@@ -197,7 +217,8 @@ class Resolution:
 
     @property
     def manifest(self) -> dict[str, Any]:
-        """Settings, counts, seconds and memory of every stage."""
+        """Settings, counts, seconds and memory of every stage; silhouettes where k-means was used."""
+        tried = self.clusters.silhouette or {}
         return {
             "settings": self.settings.to_dict(),
             "settings_fingerprint": self.settings.fingerprint(),
@@ -205,6 +226,7 @@ class Resolution:
             "stages": self.stage_log.stages,
             "seconds": self.stage_log.seconds,
             "warnings": list(self.warnings),
+            "silhouette": [{"n_clusters": n, "silhouette": round(value, 6)} for n, value in tried.items()],
         }
 
     @property

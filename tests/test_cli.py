@@ -25,7 +25,7 @@ import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner, Result
 
-from blocking import block
+from blocking import block_in_detail
 from pipeline.cli import main
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -114,7 +114,7 @@ def test_help_names_every_option() -> None:
     shown = affil("resolve", "--help").stdout
     for option in (
         *("--output", "--column", "--id-column", "--count-column", "--settings", "--encoder", "--reranker"),
-        *("--clusterer", "--device", "--overwrite", "--quiet", "--json"),
+        *("--clusterer", "--n-clusters", "--device", "--overwrite", "--quiet", "--json"),
     ):
         assert option in shown
 
@@ -199,6 +199,13 @@ def test_every_clusterer_runs(clusterer: str, small: Path, tmp_path: Path) -> No
     assert found["counts"]["institutions"] == 2
 
 
+def test_kmeans_makes_as_many_clusters_as_the_command_says(small: Path, tmp_path: Path) -> None:
+    options = ("--clusterer", "kmeans", "--n-clusters", "3", "--json")
+    found = json.loads(affil("resolve", small, "--output", tmp_path / "run", *options).stdout)
+    assert found["counts"]["institutions"] == 3
+    assert [point["n_clusters"] for point in found["silhouette"]] == [3]
+
+
 def test_options_outrank_the_settings_file(small: Path, tmp_path: Path) -> None:
     settings = tmp_path / "affil.toml"
     settings.write_text('[clustering]\nclusterer = "hdbscan"\nmin_match_probability = 0.75\n')
@@ -239,9 +246,9 @@ def test_warnings_of_the_library_are_lines_unless_only_errors_are_wanted(
     def warn(*arguments: Any, **more: Any) -> Any:
         logging.getLogger("blocking.blocks").warning("a block is\n%s", "large")
         logging.getLogger("blocking.blocks").info("unasked")
-        return block(*arguments, **more)
+        return block_in_detail(*arguments, **more)
 
-    monkeypatch.setattr("pipeline.resolution.block", warn)
+    monkeypatch.setattr("pipeline.resolution.block_in_detail", warn)
     assert affil("resolve", small, "--output", tmp_path / "a").stderr == "affil: a block is large\n"
     assert affil("resolve", small, "--output", tmp_path / "b", "--json").stderr == "affil: a block is large\n"
     assert affil("resolve", small, "--output", tmp_path / "c", "--quiet").stderr == ""
@@ -389,7 +396,22 @@ REFUSALS: dict[str, tuple[Make, int, tuple[str, ...]]] = {
         2,
         ("no such calibration", "none.json"),
     ),
-    "bad choice": (lambda d: _good(d, "--clusterer", "kmeans"), 2, ("kmeans", "hdbscan", "--help")),
+    "bad choice": (lambda d: _good(d, "--clusterer", "ward"), 2, ("ward", "hdbscan", "--help")),
+    "kmeans without a number": (
+        lambda d: _good(d, "--clusterer", "kmeans"),
+        2,
+        ("n_clusters", "max_clusters"),
+    ),
+    "too many clusters": (
+        lambda d: _good(d, "--clusterer", "kmeans", "--n-clusters", "99"),
+        2,
+        ("n_clusters is 99", "different vectors"),
+    ),
+    "number of clusters for average": (
+        lambda d: _good(d, "--n-clusters", "3"),
+        2,
+        ("n_clusters", "kmeans", "average"),
+    ),
     "bad option": (lambda d: _good(d, "--overwite"), 2, ("--overwite", "--help")),
 }
 
@@ -526,7 +548,7 @@ def test_a_mount_point_can_be_filled_and_replaced(small: Path, small_disk: Calla
 @pytest.mark.parametrize(
     "place",
     [
-        *("pipeline.job.stage_rows", "pipeline.resolution.parse", "pipeline.resolution.block"),
+        *("pipeline.job.stage_rows", "pipeline.resolution.parse", "pipeline.resolution.block_in_detail"),
         *("pipeline.job.write_resolved", "pipeline.run_folder.write_csv", "pipeline.run_folder.write_json"),
     ],
 )
@@ -561,7 +583,7 @@ def test_out_of_memory_is_one_line(small: Path, tmp_path: Path, monkeypatch: pyt
     def stop(*_: object, **__: object) -> None:
         raise MemoryError
 
-    monkeypatch.setattr("pipeline.resolution.block", stop)
+    monkeypatch.setattr("pipeline.resolution.block_in_detail", stop)
     refuses(affil("resolve", small, "--output", tmp_path / "run"), 1, "out of memory")
 
 

@@ -1,16 +1,20 @@
-"""Match probabilities of pairs in, a partition of the items out."""
+"""Match probabilities of pairs in, a partition of the items out; or vectors in, by k-means."""
 
 from pipeline.clustering.constraints import ConstraintConflictError, Constraints
-from pipeline.clustering.partition import CLUSTERERS, ClusteringSettings, Clusters, cluster
+from pipeline.clustering.kmeans import cluster_vectors
+from pipeline.clustering.partition import Clusters, cluster
+from pipeline.clustering.settings import CLUSTERERS, KMEANS, ClusteringSettings
 from pipeline.clustering.siblings import mates, set_siblings_apart
 
 __all__ = [
     "CLUSTERERS",
+    "KMEANS",
     "ClusteringSettings",
     "Clusters",
     "ConstraintConflictError",
     "Constraints",
     "cluster",
+    "cluster_vectors",
     "mates",
     "set_siblings_apart",
 ]

@@ -16,64 +16,11 @@ from pipeline.clustering.constraints import Constraints, contract, must_groups
 from pipeline.clustering.density import density_clusters
 from pipeline.clustering.graph import Graph, canonical
 from pipeline.clustering.linkage import Missing, average_linkage
+from pipeline.clustering.settings import ClusteringSettings
 from pipeline.errors import AffilError, UsageError
 from pipeline.records import Float64s, Int64s, Progress
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class ClusteringSettings:
-    """How surviving pairs become clusters.
-
-    Attributes:
-        clusterer: one of `CLUSTERERS`: average linkage, connected components, or HDBSCAN.
-        min_match_probability: pairs (components, hdbscan) or mean over pairs (average) below this never join.
-        missing_pair_probability: what a pair that was never compared counts as in a mean.
-        missing_pair_weight: how much such a pair counts beside an observed one. 1: in full, which breaks up
-            clusters far greater than the number of neighbours that blocking finds; less mends that. 0: not at
-            all, means are over observed pairs alone, and one wrong pair can chain.
-        min_cluster_size: hdbscan: nodes that a cluster needs; smaller ones are singletons.
-        min_samples: hdbscan: neighbours, itself counted, that make a node dense; None: as `min_cluster_size`.
-        chain_guard: components, hdbscan: split chained clusters by average linkage.
-        max_component: the guard splits clusters of more items than this; 0: no limit.
-        min_mean_probability: the guard splits clusters whose observed pairs have a lower mean than this;
-            None: `min_match_probability`.
-    """
-
-    clusterer: str = "average"
-    # The best on the tune fold lie between .3 and .5 (`benchmarks/threshold.py`).
-    min_match_probability: float = 0.45
-    missing_pair_probability: float = 0.0
-    # Chosen on the tune fold (`benchmarks/threshold.py`).
-    missing_pair_weight: float = 0.1
-    min_cluster_size: int = 2
-    min_samples: int | None = None
-    chain_guard: bool = True
-    max_component: int = 5_000
-    min_mean_probability: float | None = None
-
-    def __post_init__(self) -> None:
-        if self.clusterer not in CLUSTERERS:
-            raise UsageError(f"unknown clusterer {self.clusterer!r}; choose one of {', '.join(CLUSTERERS)}")
-        if not 0.0 < self.min_match_probability <= 1.0:
-            raise UsageError(
-                f"min_match_probability must be above 0 and at most 1, got {self.min_match_probability}"
-            )
-        if not 0.0 <= self.missing_pair_probability < self.min_match_probability:
-            raise UsageError(
-                f"missing_pair_probability must be 0 or more and below min_match_probability "
-                f"({self.min_match_probability}), got {self.missing_pair_probability}"
-            )
-        if not 0.0 <= self.missing_pair_weight <= 1.0:
-            raise UsageError(f"missing_pair_weight must lie in [0, 1], got {self.missing_pair_weight}")
-        if self.min_mean_probability is not None and not 0.0 <= self.min_mean_probability <= 1.0:
-            raise UsageError(f"min_mean_probability must lie in [0, 1], got {self.min_mean_probability}")
-        least = {"min_cluster_size": 2, "min_samples": 1, "max_component": 0}
-        for name, minimum in least.items():
-            value = getattr(self, name)
-            if value is not None and value < minimum:
-                raise UsageError(f"{name} must be {minimum} or more, got {value}")
 
 
 @dataclass(frozen=True)
@@ -82,12 +29,14 @@ class Clusters:
 
     Attributes:
         label: cluster of each item, int64, shape (n,), numbered 0, 1, … by smallest member.
-        n_components: connected components of the graph of pairs at the threshold, singletons counted.
+        n_components: connected components of the graph of pairs at the threshold, singletons counted; 0 for
+            k-means, which looks at no pairs.
         largest_component: items in the greatest of them.
         n_split_components: clusters that the chain guard or a cannot-link took apart.
         n_rounds: rounds of average linkage.
         height: mean probability at which each item's must-linked group first merged with others, float64,
             shape (n,), NaN where it never did; None for clusterers that do not merge by means.
+        silhouette: k-means: mean silhouette, −1 to 1, of each number of clusters tried; None elsewhere.
     """
 
     label: Int64s
@@ -96,6 +45,7 @@ class Clusters:
     n_split_components: int = 0
     n_rounds: int = 0
     height: Float64s | None = None
+    silhouette: dict[int, float] | None = None
 
     def __post_init__(self) -> None:
         seen = np.maximum.accumulate(np.concatenate([[-1], self.label]))
@@ -163,11 +113,15 @@ def cluster(
         AffilError: malformed pairs, a conflict of constraints, or a missing library.
     """
     settings, constraints = settings or ClusteringSettings(), constraints or Constraints.none()
+    if settings.clusterer not in _CLUSTERERS:
+        raise UsageError(
+            f"clusterer {settings.clusterer!r} looks at vectors, not at pairs; call cluster_vectors"
+        )
     group, graph = _nodes(_graph(n, left, right, probability, sizes), constraints, sizes is not None)
     component = components(graph.at_least(settings.min_match_probability))
     # Average linkage never merges across these components either, so the other edges are not needed.
     graph = graph.keep(component[graph.left] == component[graph.right])
-    found = CLUSTERERS[settings.clusterer](graph, component, settings, on_progress)
+    found = _CLUSTERERS[settings.clusterer](graph, component, settings, on_progress)
     n_items = np.bincount(component, weights=graph.n_members)
     clusters = Clusters(
         label=found.label[group],
@@ -248,8 +202,8 @@ def _hdbscan(
     )
 
 
-#: Name to function; the names are the values of `ClusteringSettings.clusterer`.
-CLUSTERERS: dict[str, Callable[[Graph, Int64s, ClusteringSettings, Progress | None], _Found]] = {
+#: Name to function; the names are the values of `ClusteringSettings.clusterer` that look at pairs.
+_CLUSTERERS: dict[str, Callable[[Graph, Int64s, ClusteringSettings, Progress | None], _Found]] = {
     "average": _average,
     "components": _components,
     "hdbscan": _hdbscan,

@@ -23,6 +23,8 @@ PAIR_EDGES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
 N_EXAMPLES = 3
 N_WARNINGS = 20
 N_SETTINGS = 300
+#: Bars of the chart of silhouettes.
+N_TRIED = 40
 
 #: Measures of an evaluation in plain words, the one for the tile first.
 MEASURES = {
@@ -218,6 +220,38 @@ def pair_chart(probability: Float64s, is_inside: npt.NDArray[np.bool_]) -> Chart
         ("together", "kept apart"),
         _bars(_edge_labels(PAIR_EDGES), series),
     )
+
+
+def silhouette_charts(manifest: Mapping[str, Any]) -> list[Chart]:
+    """How well each number of clusters that k-means tried sets them apart; nothing where it was not used."""
+    tried = [
+        (int(entry["n_clusters"]), as_number(entry["silhouette"]))
+        for entry in manifest.get("silhouette") or []
+    ]
+    if not tried:
+        return []
+    taken, best = max(tried, key=lambda entry: (entry[1], -entry[0]))
+    # Every n-th of a long search, and always the one that was taken.
+    every = math.ceil(len(tried) / N_TRIED)
+    shown = [entry for place, entry in enumerate(tried) if place % every == 0 or entry[0] == taken]
+    bars = []
+    for n_clusters, value in shown:
+        length = round(100 * max(value, 0.0) / best, 2) if best > 0 else 0.0
+        is_taken = n_clusters == taken
+        lengths, figure = (length, 0.0) if is_taken else (0.0, length), f"{value:.3f}"
+        bars.append(
+            Bar(counted(n_clusters, "cluster"), lengths, (figure, "") if is_taken else ("", figure), "")
+        )
+    return [
+        Chart(
+            "How well each number of clusters sets them apart",
+            "The mean silhouette, at most 1: how much nearer a text is to its own cluster than to the next. "
+            "k-means took the number with the highest.",
+            "silhouette",
+            ("taken", "tried"),
+            bars,
+        )
+    ]
 
 
 def _histogram(values: Float64s, edges: tuple[float, ...]) -> list[int]:

@@ -174,6 +174,7 @@ def _render(run: RunTables, evidence: Evidence, limits: Limits) -> str:
             figures.size_chart(run.institutions),
             figures.member_chart(run.mentions),
             figures.pair_chart(evidence.probability, evidence.is_inside),
+            *figures.silhouette_charts(run.manifest),
         ],
         n_institutions=len(run.institutions),
         largest=cards.largest(evidence, limits),

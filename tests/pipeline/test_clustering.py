@@ -14,7 +14,14 @@ from hypothesis import strategies as st
 from scipy.cluster.hierarchy import fcluster, linkage
 from scipy.spatial.distance import squareform
 
-from pipeline.clustering import CLUSTERERS, ClusteringSettings, Clusters, ConstraintConflictError, Constraints
+from pipeline.clustering import (
+    CLUSTERERS,
+    KMEANS,
+    ClusteringSettings,
+    Clusters,
+    ConstraintConflictError,
+    Constraints,
+)
 from pipeline.clustering import cluster as cluster_items
 from pipeline.clustering.graph import canonical
 from pipeline.errors import AffilError, UsageError
@@ -24,7 +31,12 @@ needs_hdbscan = pytest.mark.skipif(
     find_spec("hdbscan") is None, reason="the hdbscan package is not installed"
 )
 every_clusterer = pytest.mark.parametrize(
-    "clusterer", [pytest.param(name, marks=needs_hdbscan if name == "hdbscan" else ()) for name in CLUSTERERS]
+    "clusterer",
+    [
+        pytest.param(name, marks=needs_hdbscan if name == "hdbscan" else ())
+        for name in CLUSTERERS
+        if name != KMEANS
+    ],
 )
 seeds = st.integers(0, 2**32 - 1)
 quick = settings(max_examples=40, deadline=None)

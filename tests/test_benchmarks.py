@@ -1,0 +1,299 @@
+"""The benchmarks that make their own data: what they count, against independent counts."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import subprocess
+import sys
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import pipeline
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "benchmarks"))
+import gpu  # noqa: E402
+import scale  # noqa: E402
+import synthetic  # noqa: E402
+
+DATA = Path(os.environ.get("AFFIL_DATA", ROOT.parent / "shared" / "data"))
+REGISTRY = DATA / "registry" / "ror_records_partial.jsonl.gz"
+needs_registry = pytest.mark.skipif(not REGISTRY.is_file(), reason="no registry (AFFIL_DATA)")
+
+
+def script(name: str, *arguments: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(ROOT / "benchmarks" / name), *map(str, arguments)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300)
+
+
+# ----------------------------------------------------------------------------------------- synthetic strings
+
+
+@pytest.fixture
+def registry(tmp_path: Path) -> Path:
+    """Five records, one of them closed."""
+    path = tmp_path / "registry.jsonl"
+    lines = []
+    for number, name in enumerate(
+        ["Alpha University", "Beta Hospital", "Gamma Institute", "Delta", "Closed"]
+    ):
+        record = {
+            "id": f"https://ror.org/0{number}",
+            "status": "inactive" if name == "Closed" else "active",
+            "names": [
+                {"value": name[:2].upper(), "types": ["acronym"], "lang": None},
+                {"value": f"{name} auf Deutsch", "types": ["label"], "lang": "de"},
+                {"value": name, "types": ["ror_display", "label"], "lang": "en"},
+            ],
+            "locations": [{"city": f"City{number}", "region": None, "country": "Germany"}],
+            "relationships": [{"id": "https://ror.org/01", "label": "Beta Hospital", "type": "related"}],
+        }
+        lines.append(json.dumps(record))
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path
+
+
+def test_synthetic_strings_are_distinct_and_the_same_again(registry: Path) -> None:
+    institutions = synthetic.read_institutions(registry)
+    assert [one.id for one in institutions] == ["00", "01", "02", "03"]
+    assert institutions[0].names == ("Alpha University", "Alpha University auf Deutsch")
+    assert (institutions[0].acronyms, institutions[0].relatives) == (("AL",), ("01",))
+    rows = list(synthetic.strings(institutions, 2_000))
+    assert len(rows) == len({text for text, _ in rows}) == 2_000
+    assert rows == list(synthetic.strings(institutions, 2_000))
+    assert rows[:500] == list(synthetic.strings(institutions, 500))
+    assert rows != list(synthetic.strings(institutions, 2_000, seed=1))
+    assert {label for _, label in rows} == {"00", "01", "02", "03"}
+    assert all(text == " ".join(text.split()) != "" for text, _ in rows)
+
+
+def test_what_a_registry_cannot_give_is_refused(registry: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(synthetic, "_string", lambda one, *_: one.names[0])
+    with pytest.raises(ValueError, match="4 institutions give only 4 different strings, not 5"):
+        list(synthetic.strings(synthetic.read_institutions(registry), 5))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--n", 0), "--n must be 1 or more, got 0"),
+        (("--output", "strings.txt"), "must end in .csv or .parquet"),
+        (("--registry", "none.jsonl"), "no such file: none.jsonl"),
+    ],
+)
+def test_bad_requests_are_refused(arguments: tuple[object, ...], message: str, registry: Path) -> None:
+    given = ("--registry", registry, "--output", registry.with_name("out.csv"), *arguments)
+    done = script("synthetic.py", *given)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert not registry.with_name("out.csv").exists()
+
+
+@pytest.mark.parametrize("ending", ["csv", "parquet"])
+def test_the_file_is_gold_that_evaluates(ending: str, registry: Path) -> None:
+    output = registry.with_name(f"strings.{ending}")
+    done = script("synthetic.py", "--registry", registry, "--n", 300, "--output", output)
+    assert done.returncode == 0, done.stderr
+    frame = pd.read_csv(output, keep_default_na=False) if ending == "csv" else pd.read_parquet(output)
+    assert list(frame.columns) == ["affiliation", "cluster"] and len(frame) == 300
+    gold = pipeline.read_gold(output, "affiliation", "cluster")
+    exact = pd.DataFrame(
+        {"affiliation": frame["affiliation"], "entity_id": frame["cluster"].astype(str), "role": "main"}
+    )
+    assert pipeline.evaluate(exact, gold, n_bootstrap=0).value("b3_f1") == 1.0
+    lump = pipeline.evaluate(exact.assign(entity_id="e"), gold, n_bootstrap=0)
+    assert lump.value("b3_recall") == 1.0 > (lump.value("b3_precision") or 0)
+
+
+@needs_registry
+def test_the_largest_institution_has_the_share_of_its_weight() -> None:
+    institutions, n = synthetic.read_institutions(REGISTRY), 20_000
+    assert len(institutions) > 40_000
+    sizes = Counter(label for _, label in synthetic.strings(institutions, n))
+    weights = (np.arange(len(institutions)) + 10) ** -0.8
+    expected = n * weights[0] / weights.sum()
+    assert max(sizes.values()) == pytest.approx(expected, abs=4 * expected**0.5)
+    assert len(sizes) > n / 3
+
+
+# ---------------------------------------------------------------------------------------------------- growth
+
+
+def test_the_exponent_is_that_of_the_growth() -> None:
+    sizes = [1_000, 3_000, 10_000]
+    for power in 0.5, 1.0, 2.0:
+        assert scale.exponent(sizes, [2e-3 * n**power for n in sizes]) == pytest.approx(power)
+    rng = np.random.default_rng(0)
+    seconds = (np.array(sizes) / 500 * rng.uniform(0.8, 1.25, 3)).tolist()
+    assert scale.exponent(sizes, seconds) == pytest.approx(np.polyfit(np.log(sizes), np.log(seconds), 1)[0])
+    assert scale.exponent([10], [1.0]) is None
+    assert scale.exponent(sizes, [0.01, 0.02, 3.0]) is None
+
+
+def test_growth_is_measured_in_processes_of_their_own(registry: Path) -> None:
+    folder = registry.parent / "registry"
+    folder.mkdir()
+    registry.rename(folder / "ror_records_partial.jsonl.gz.txt")
+    with gzip.open(folder / "ror_records_partial.jsonl.gz", "wb") as file:
+        file.write((folder / "ror_records_partial.jsonl.gz.txt").read_bytes())
+    saved = registry.parent / "scale.json"
+    given = ("--data", registry.parent, "--size", 80, "--size", 40, "--save", saved)
+    done = script("scale.py", *given, "--", "--clusterer", "components")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(saved.read_text())
+    assert [run["n_strings"] for run in found["runs"]] == [40, 80]
+    for run in found["runs"]:
+        stages = {stage["name"]: stage for stage in run["stages"]}
+        assert (
+            {"read", "parse", "block", "score", "cluster", "write"}
+            <= set(stages)
+            <= set(done.stdout.split()) | {name for name in stages if " " in name}
+        )
+        assert sum(stage["seconds"] for stage in run["stages"]) < run["seconds"]
+        assert run["peak_memory_mb"] == max(stage["peak_memory_mb"] for stage in run["stages"]) > 50
+        assert 0 < run["b3_f1"] <= 1
+    done = script("scale.py", *given, "--", "--clusterer", "ward")
+    assert done.returncode == 1
+    assert "affil resolve failed on 40 strings" in done.stderr and "ward" in done.stderr
+
+
+# --------------------------------------------------------------------------------------------------- the GPU
+
+
+@pytest.mark.parametrize("shape", [gpu.ENCODER, gpu.RERANKER], ids=lambda shape: shape.kind)
+@pytest.mark.parametrize("length", [7, 64])
+def test_flops_are_those_that_pytorch_counts(shape: gpu.Shape, length: int) -> None:
+    """Two layers of the full width; the other ten cost the same."""
+    torch = pytest.importorskip("torch")
+    transformers = pytest.importorskip("transformers")
+    from torch.utils.flop_counter import FlopCounterMode
+
+    shape = replace(shape, n_layers=2, n_tokens=50)
+    common = {"vocab_size": 50, "num_hidden_layers": 2, "attn_implementation": "eager", "pad_token_id": 1}
+    if shape.kind == "encoder":
+        model = transformers.GteModel(transformers.GteConfig(**common)).eval()
+    else:
+        config = transformers.XLMRobertaConfig(**common, num_labels=1)
+        model = transformers.XLMRobertaForSequenceClassification(config).eval()
+    ids = torch.full((3, length), 7)
+    with FlopCounterMode(display=False) as counter, torch.inference_mode():
+        model(input_ids=ids, attention_mask=torch.ones_like(ids))
+    assert shape.flops(np.full(3, length)) == pytest.approx(counter.get_total_flops(), rel=2e-3)
+
+
+def test_texts_are_as_long_as_affiliations() -> None:
+    texts = gpu.texts(5_000)
+    n_tokens = np.array([len(text.split()) + 2 for text in texts])
+    for share, tokens in zip(gpu.SHARES[1:-1], gpu.TOKENS[1:-1], strict=True):
+        assert np.quantile(n_tokens, share) == pytest.approx(tokens, abs=1.5 if share < 0.95 else 12)
+    assert gpu.texts(5_000) == texts != gpu.texts(5_000, seed=1)
+    assert {word for text in texts for word in text.split()} <= set(gpu.words())
+    assert len(set(gpu.words())) == len(gpu.words())
+
+
+def test_recall_is_that_of_brute_force() -> None:
+    rows = np.random.default_rng(0).normal(size=(300, 8)).astype(np.float32)
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    true = np.argsort(-(rows @ rows.T), axis=1)[:, :10]
+    assert gpu.knn_recall(rows, true) == 1.0
+    worse = true.copy()
+    worse[:, -1] = -1
+    assert gpu.knn_recall(rows, worse) == pytest.approx(0.9)
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict]:
+    pytest.importorskip("sentence_transformers")
+    saved = tmp_path_factory.mktemp("gpu") / "small.json"
+    done = script(
+        "gpu.py", "--small", "--save", saved, "--only", "encoder", "--only", "reranker", "--only", "knn"
+    )
+    assert done.returncode == 0, done.stderr
+    found = json.loads(saved.read_text())
+    assert all(row["what"] in done.stdout for row in found["rows"])
+    return found
+
+
+def test_the_small_run_measures_every_part(small: dict) -> None:
+    assert small["is_small"] and small["goals"] is None
+    rows = {(row["what"], row.get("batch_size")): row for row in small["rows"]}
+    assert not [row for row in small["rows"] if "skipped" in row]
+    for kind in "encoder", "reranker":
+        for path in "forward passes alone", "the project's path":
+            assert {batch for what, batch in rows if what == f"{kind}, {path}"} == {8, 32}
+    knn = next(row for row in small["rows"] if row["what"].startswith("kNN"))
+    assert knn["recall"] == 1.0
+    for row in small["rows"]:
+        assert 0 < row["share_of_ceiling"] == pytest.approx(row["tflops"] / small["ceiling_tflops"])
+
+
+def test_the_padding_is_that_of_batches_by_length(small: dict) -> None:
+    """Lengths are known here (a token a word), so every batch's longest text is."""
+    texts = gpu.texts(gpu.SMALL.n_texts)
+    n_tokens = np.array([len(text.split()) + 2 for text in texts])
+    by_characters = n_tokens[sorted(range(len(texts)), key=lambda i: (-len(texts[i]), texts[i]))]
+    by_tokens = np.sort(n_tokens)[::-1]
+    for path, lengths in (("forward passes alone", by_tokens), ("the project's path", by_characters)):
+        for batch_size in gpu.SMALL.batch_sizes:
+            batches = [lengths[i : i + batch_size] for i in range(0, len(lengths), batch_size)]
+            expected = 1 - lengths.sum() / sum(len(batch) * batch.max() for batch in batches)
+            row = next(
+                r for r in small["rows"] if r["what"] == f"encoder, {path}" and r["batch_size"] == batch_size
+            )
+            assert row["padding_share"] == pytest.approx(expected, abs=0.02)
+
+
+def test_what_a_machine_lacks_is_skipped_and_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("transformers")
+    monkeypatch.setitem(sys.modules, "sentence_transformers", None)
+    size = gpu.Size(20, 20, (8,), 100, 8, 64, 10)
+    rows = list(gpu.measure_model(gpu.ENCODER.tiny(), size, "cpu", 1e12))
+    assert [row.get("skipped") for row in rows] == [None, "this machine has no sentence_transformers"]
+    monkeypatch.setitem(sys.modules, "transformers", SimpleNamespace(__version__="5.17.0"))
+    with pytest.raises(gpu.SkipError, match=r"transformers 5\.17\.0 has no GteModel; 5\.18 and later have"):
+        list(gpu.measure_model(gpu.ENCODER.tiny(), size, "cpu", 1e12))
+    with pytest.raises(gpu.SkipError, match="--data"):
+        list(gpu.measure_path(size, None))
+
+
+def test_goals_look_at_the_project_s_own_path() -> None:
+    rows = [
+        {"what": "encoder, forward passes alone", "share_of_ceiling": 0.9},
+        {"what": "encoder, the project's path", "share_of_ceiling": 0.3},
+        {"what": "encoder, the project's path", "share_of_ceiling": 0.41},
+        {"what": "reranker, the project's path", "skipped": "this machine has no rapidfuzz"},
+        {"what": "kNN 10 x 2, k = 20", "share_of_ceiling": 0.5},
+    ]
+    found = gpu.goals(rows)
+    assert found["encoder"] == {"goal": 0.4, "best": 0.41, "is_met": True}
+    assert found["reranker"] == {"goal": 0.4, "best": None, "is_met": False}
+    assert not found["knn"]["is_met"]
+
+
+def test_without_a_gpu_there_are_no_gpu_figures() -> None:
+    if pytest.importorskip("torch").cuda.is_available():
+        pytest.skip("this machine has a GPU")
+    done = script("gpu.py")
+    assert done.returncode == 1
+    assert done.stderr.strip().splitlines() == [
+        "gpu.py: PyTorch sees no GPU, so there are no GPU figures; --small runs the checks on a CPU"
+    ]
+
+
+@needs_registry
+def test_the_whole_path_runs_on_synthetic_strings() -> None:
+    size = gpu.Size(20, 20, (8,), 100, 8, 64, 200)
+    (row,) = gpu.measure_path(size, DATA)
+    assert row["what"] == "whole path, 200 synthetic strings"
+    assert 0 < row["b3_f1"] <= 1 and {"parse", "block", "cluster"} <= set(row["stages"])
+    assert sum(row["stages"].values()) <= row["seconds"]
+    assert "whole path" in gpu.line(row)
