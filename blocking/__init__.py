@@ -3,6 +3,7 @@
 from blocking.blocks import BlockingResult, block, block_in_detail
 from blocking.encoders import CorpusEncoder, Encoder, load_encoder
 from blocking.errors import BlockingError
+from blocking.groups import block_between
 from blocking.keys import KeyPairs, key_pairs
 from blocking.pairs import RULES, CandidatePairs
 from blocking.settings import BlockingSettings
@@ -17,6 +18,7 @@ __all__ = [
     "Encoder",
     "KeyPairs",
     "block",
+    "block_between",
     "block_in_detail",
     "key_pairs",
     "load_encoder",

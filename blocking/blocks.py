@@ -238,18 +238,18 @@ def _unite(
     first = np.flatnonzero(np.diff(keys, prepend=-1))
     united: npt.NDArray[np.uint8] = np.bitwise_or.reduceat(rules, first)
     left, right = np.divmod(keys[first], n_items)
-    return CandidatePairs(left, right, _cosines(number[left], number[right], vectors), united)
+    return CandidatePairs(left, right, cosines(number[left], number[right], vectors), united)
 
 
-def _cosines(a: Int64s, b: Int64s, vectors: Float32s) -> Float32s:
+def cosines(a: Int64s, b: Int64s, vectors: Float32s) -> Float32s:
     """Cosines of pairs of rows; 0 where one of them is no row (-1)."""
-    cosines = np.zeros(len(a), np.float32)
+    found = np.zeros(len(a), np.float32)
     for start in range(0, len(a), _SIMILARITY_CHUNK):
         part = slice(start, start + _SIMILARITY_CHUNK)
         is_known = (a[part] >= 0) & (b[part] >= 0)
         known = np.flatnonzero(is_known) + start
-        cosines[known] = np.einsum("ij,ij->i", vectors[a[known]], vectors[b[known]])
-    clipped: Float32s = np.clip(cosines, -1, 1)
+        found[known] = np.einsum("ij,ij->i", vectors[a[known]], vectors[b[known]])
+    clipped: Float32s = np.clip(found, -1, 1)
     return clipped
 
 

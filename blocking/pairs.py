@@ -13,7 +13,14 @@ Int64s = npt.NDArray[np.int64]
 Float32s = npt.NDArray[np.float32]
 
 #: Rules that propose pairs; a pair's `rule` is a bit set of `1 << index` of the rules that proposed it.
-RULES = ("neighbours", "same_form", "organization_neighbours", "acronym_place", "shared_key")
+RULES = (
+    "neighbours",
+    "same_form",
+    "organization_neighbours",
+    "acronym_place",
+    "shared_key",
+    "between_groups",
+)
 
 
 @dataclass(frozen=True)

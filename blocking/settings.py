@@ -31,6 +31,8 @@ class BlockingSettings:
         device: "auto" takes a GPU where there is one, "cuda" insists on it.
         max_block: items that may all be paired with each other because they share a key; in a larger
             block every item meets at most this many others.
+        n_group_neighbours: second pass: groups asked for each group of items; 0 leaves the pass out.
+        n_representatives: second pass: at most so many items of a group meet another group's.
         hnsw_ef_search: breadth of an HNSW search: higher finds more true neighbours and takes longer.
         ivf_n_probe: cells that an IVF search looks into.
     """
@@ -45,6 +47,8 @@ class BlockingSettings:
     backend: str = "auto"
     device: str = "auto"
     max_block: int = 100
+    n_group_neighbours: int = 10
+    n_representatives: int = 10
     hnsw_ef_search: int = 128
     ivf_n_probe: int = 32
 
@@ -55,6 +59,8 @@ class BlockingSettings:
         at_least("n_neighbours", self.n_neighbours, 1)
         at_least("batch_size", self.batch_size, 1)
         at_least("max_block", self.max_block, 2)
+        at_least("n_group_neighbours", self.n_group_neighbours, 0)
+        at_least("n_representatives", self.n_representatives, 1)
         at_least("hnsw_ef_search", self.hnsw_ef_search, 1)
         at_least("ivf_n_probe", self.ivf_n_probe, 1)
         if self.truncate_dim is not None:

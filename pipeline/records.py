@@ -195,6 +195,15 @@ class ScoredPairs:
     def __len__(self) -> int:
         return len(self.left)
 
+    def joined(self, other: ScoredPairs) -> ScoredPairs:
+        """These and other pairs, ordered by (left, right)."""
+        if not len(other):
+            return self
+        mine, theirs = vars(self), vars(other)
+        columns = {name: np.concatenate([mine[name], theirs[name]]) for name in mine}
+        order = np.lexsort([columns["right"], columns["left"]])
+        return ScoredPairs(**{name: column[order] for name, column in columns.items()})
+
 
 @dataclass(frozen=True)
 class Matches:

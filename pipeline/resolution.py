@@ -1,6 +1,6 @@
 """Resolve: raw affiliation strings in, canonical institution records out. A reader starts here.
 
-fold → clean → parse → normalize → block → score → calibrate → cluster → consolidate
+fold → clean → parse → normalize → block → score → second pass → calibrate → cluster → consolidate
 """
 
 from __future__ import annotations
@@ -8,15 +8,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from blocking import BlockingSettings, CandidatePairs, Encoder, block_in_detail
+from blocking import BlockingResult, BlockingSettings, CandidatePairs, Encoder, block_between, block_in_detail
 from blocking.neighbours import nearest_neighbours
-from blocking.pairs import Float32s
 from pipeline.calibration import PlattScaling, calibrate
 from pipeline.cleaning import clean
 from pipeline.clustering import KMEANS, Clusters, Constraints, cluster, cluster_vectors, set_siblings_apart
@@ -27,7 +26,7 @@ from pipeline.folding import Folded, fold_values, sources_of
 from pipeline.model_list import load_named_encoder
 from pipeline.normalization import normalize
 from pipeline.parsing import load_tagger, parse
-from pipeline.records import Forms, Matches, Mentions, Progress
+from pipeline.records import Forms, Matches, Mentions, Progress, ScoredPairs
 from pipeline.run_folder import check_output, fingerprint_of, finish, staged_folder, write_tables
 from pipeline.scoring import NAMES, AdditiveModel, PairRescorer, fit_vocabulary, load_rescorer, score
 from pipeline.settings import Settings
@@ -74,16 +73,25 @@ def resolve(
         vocabulary = fit_vocabulary(forms, settings.scoring.model)
     with stage("block") as tick:
         encoder = models.encoder or load_named_encoder(settings.blocking)
-        pairs, vectors = _block(forms, settings, encoder, tick)
+        blocked = block_in_detail(
+            forms.views, forms.keys, settings.blocking, encoder=encoder, on_progress=tick
+        )
+    is_by_pairs = settings.clustering.clusterer != KMEANS
+    judge = partial(score, forms, vocabulary=vocabulary, settings=settings.scoring, rescorer=models.rescorer)
     with stage("score") as tick:
-        scored = score(forms, pairs, vocabulary, settings.scoring, rescorer=models.rescorer, on_progress=tick)
+        scored = judge(blocked.pairs, on_progress=tick)
+    if is_by_pairs and settings.blocking.n_group_neighbours:
+        with stage("second pass") as tick:
+            more = _between_clusters(scored, blocked, mentions, settings, tick)
+            scored = scored.joined(judge(more))
     with stage("calibrate"):
         matches = calibrate(scored, settings.calibration)
     held = constraints or Constraints.none()
     with stage("cluster") as tick:
-        if vectors is None:
+        if is_by_pairs:
             clusters = _cluster(matches, mentions, settings, held, tick)
         else:
+            vectors = blocked.vectors_of(forms.context)
             clusters = cluster_vectors(vectors, settings.clustering, constraints=held, on_progress=tick)
     with stage("consolidate"):
         found = consolidate(mentions, forms, matches, clusters.label, settings.canonical)
@@ -121,13 +129,21 @@ class Models:
         return cls(load_named_encoder(blocking), load_rescorer(scoring))
 
 
-def _block(
-    forms: Forms, settings: Settings, encoder: Encoder, tick: Progress | None
-) -> tuple[CandidatePairs, Float32s | None]:
-    """Candidate pairs, and for k-means the vector of every mention, with and without an organisation."""
-    found = block_in_detail(forms.views, forms.keys, settings.blocking, encoder=encoder, on_progress=tick)
-    is_asked = settings.clustering.clusterer == KMEANS
-    return found.pairs, found.vectors_of(forms.context) if is_asked else None
+def _between_clusters(
+    scored: ScoredPairs,
+    blocked: BlockingResult,
+    mentions: Mentions,
+    settings: Settings,
+    tick: Progress | None,
+) -> CandidatePairs:
+    """What neighbours missed between provisional clusters.
+
+    These are made by the default settings and without constraints, so that a run at another threshold scores
+    the same pairs.
+    """
+    matches = calibrate(scored, settings.calibration)
+    provisional = _cluster(matches, mentions, Settings(), Constraints.none())
+    return block_between(blocked, provisional.label, settings.blocking, on_progress=tick)
 
 
 def _cluster(

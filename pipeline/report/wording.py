@@ -15,6 +15,7 @@ RULE_NAMES = {
     "organization_neighbours": "similar organisation name",
     "acronym_place": "same acronym and place",
     "shared_key": "shared identifier",
+    "between_groups": "near clusters",
 }
 
 # Control characters, lone surrogates and the noncharacters of HTML: they would break or scramble the page.

@@ -244,6 +244,7 @@ def test_the_manifest_tells_how_the_run_was_made(tmp_path: Path) -> None:
         "normalize",
         "block",
         "score",
+        "second pass",
         "calibrate",
         "cluster",
         "consolidate",
