@@ -18,6 +18,7 @@ import click
 
 from pipeline.errors import AffilError, UsageError
 from pipeline.model_commands import models
+from pipeline.registry_commands import registry
 
 CLUSTERERS = ("average", "hdbscan", "components", "kmeans")
 DEVICES = ("auto", "cpu", "cuda")
@@ -260,6 +261,7 @@ def report(run: Path, quiet: bool) -> None:
 
 
 main.add_command(models)
+main.add_command(registry)
 
 
 @main.group()

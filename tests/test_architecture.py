@@ -26,12 +26,12 @@ FLOORS = (
             "calibration",
             "clustering",
         ),
-        *("consolidation", "evaluation", "report", "explanation"),
+        *("consolidation", "evaluation", "report", "explanation", "registry"),
     ),
     ("settings", "run_folder", "tables", "model_list"),
     ("resolution",),
     ("job", "training", "console", "model_check"),
-    ("model_commands",),
+    ("model_commands", "registry_commands"),
     ("cli",),
 )
 #: Floors of helpers that build on each other; verbs do not.
