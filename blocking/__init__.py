@@ -7,6 +7,7 @@ from blocking.groups import block_between
 from blocking.keys import KeyPairs, key_pairs
 from blocking.pairs import RULES, CandidatePairs
 from blocking.settings import BlockingSettings
+from blocking.two_sides import block_two
 
 __all__ = [
     "RULES",
@@ -20,6 +21,7 @@ __all__ = [
     "block",
     "block_between",
     "block_in_detail",
+    "block_two",
     "key_pairs",
     "load_encoder",
 ]

@@ -61,7 +61,7 @@ class BlockingResult:
         is_known = self.text_number >= 0
         vectors = np.zeros((len(texts), self.vectors.shape[1]), np.float32)
         vectors[is_known] = self.vectors[self.text_number[is_known]]
-        rest = _view([text for text, known in zip(texts, is_known, strict=True) if not known])
+        rest = distinct_texts([text for text, known in zip(texts, is_known, strict=True) if not known])
         own = np.zeros((len(rest.number), self.vectors.shape[1]), np.float32)
         own[rest.number >= 0] = self.encoder.encode(rest.texts)[rest.number[rest.number >= 0]]
         vectors[~is_known] = own
@@ -69,7 +69,7 @@ class BlockingResult:
 
 
 @dataclass(frozen=True)
-class _View:
+class DistinctTexts:
     """One text for each item: the distinct texts, sorted, and which of them each item has (-1: none)."""
 
     texts: list[str]
@@ -117,11 +117,11 @@ def block_in_detail(
     settings = settings or BlockingSettings()
     columns = dict(texts) if isinstance(texts, Mapping) else {"neighbours": texts}
     keys = keys or {}
-    n_items = _check(columns, keys)
-    views = {rule: _view(column) for rule, column in columns.items()}
+    n_items = check_columns(columns, keys)
+    views = {rule: distinct_texts(column) for rule, column in columns.items()}
     entries = {rule: key_entries(column) for rule, column in keys.items()}
     first = next(iter(views.values()))
-    encoder = _prepared(encoder, first.texts, settings)
+    encoder = prepared_encoder(encoder, first.texts, settings)
     # Rings and expansions run through the items in an order that their contents set, not the caller.
     codes = [own.first_codes(n_items) for own in entries.values()]
     order = np.lexsort([*codes, *(view.number for view in views.values())])
@@ -144,13 +144,13 @@ def block_in_detail(
         oversized[rule] = oversized.get(rule, 0) + by_key.n_oversized_blocks
         proposed.append((rule, by_key.left, by_key.right))
 
-    pairs = _unite(proposed, n_items, first.number, vectors)
+    pairs = unite(proposed, n_items, first.number, vectors)
     counts = {rule: int((pairs.rule >> RULES.index(rule) & 1).sum()) for rule, _, _ in proposed}
     log.info("blocked %d items: %d pairs, %s", n_items, len(pairs), counts)
     return BlockingResult(pairs, encoder, first.number, vectors, counts, oversized)
 
 
-def _check(texts: Mapping[str, Sequence[str]], keys: Mapping[str, Sequence[Keys]]) -> int:
+def check_columns(texts: Mapping[str, Sequence[str]], keys: Mapping[str, Sequence[Keys]]) -> int:
     """The number of items, once every column has that length and every rule its name."""
     if not texts:
         raise BlockingError("block needs at least one view of the items' texts, got none")
@@ -168,13 +168,13 @@ def _check(texts: Mapping[str, Sequence[str]], keys: Mapping[str, Sequence[Keys]
     return next(iter(lengths.values()))
 
 
-def _view(column: Sequence[str]) -> _View:
+def distinct_texts(column: Sequence[str]) -> DistinctTexts:
     """Sorted distinct texts: encoding, index and ties then do not depend on the order of the items."""
     visible = [text if text.strip() else "" for text in column]
-    return _View(sorted({text for text in visible if text}), key_codes(visible))
+    return DistinctTexts(sorted({text for text in visible if text}), key_codes(visible))
 
 
-def _prepared(encoder: Encoder | None, texts: Sequence[str], settings: BlockingSettings) -> Encoder:
+def prepared_encoder(encoder: Encoder | None, texts: Sequence[str], settings: BlockingSettings) -> Encoder:
     """The encoder to use, fitted to the texts if it learns from them and has not yet."""
     if encoder is None:
         encoder = load_encoder(
@@ -223,7 +223,7 @@ def _items_of(
     return sorted_pairs(item, other, len(number))
 
 
-def _unite(
+def unite(
     proposed: Sequence[tuple[str, Int64s, Int64s]], n_items: int, number: Int64s, vectors: Float32s
 ) -> CandidatePairs:
     """Every pair once, with the rules that proposed it and its cosine in the first view."""

@@ -79,6 +79,47 @@ def nearest_neighbours(
     return ids, similarities
 
 
+def nearest_rows(
+    queries: Float32s, corpus: Float32s, n_neighbours: int, settings: BlockingSettings | None = None
+) -> tuple[Int64s, Float32s]:
+    """Vectors of length 1 (or of zeros) in; for each query its nearest rows of another table out.
+
+    Args:
+        queries: float32, shape (n, d).
+        corpus: float32, shape (m, d).
+        n_neighbours: rows wanted for each query.
+        settings: index, backend, device and their figures; "auto" weighs the cost of n x m.
+
+    Returns:
+        ids int64 and similarities float32, both of shape (n, n_neighbours), most similar first, equal ones by
+        id; where there are fewer rows, id -1 and similarity 0.
+
+    Raises:
+        BlockingError: a missing library, or no GPU although one is asked for.
+    """
+    settings = settings or BlockingSettings()
+    at_least("n_neighbours", n_neighbours, 1)
+    ids = np.full((len(queries), n_neighbours), -1, np.int64)
+    similarities = np.zeros((len(queries), n_neighbours), np.float32)
+    rows, asked = (np.flatnonzero(np.linalg.norm(v, axis=1) > 0) for v in (corpus, queries))
+    if not len(rows) or not len(asked):
+        return ids, similarities
+    faiss = import_faiss()
+    is_gpu = settings.device != "cpu" and _has_gpu(faiss)
+    kind = index_kind(math.isqrt(len(asked) * len(rows)), settings.index, is_gpu)
+    wanted = min(n_neighbours, len(rows))
+    index = _build(faiss, np.ascontiguousarray(corpus[rows], np.float32), kind, settings, is_gpu)
+    for start in range(0, len(asked), _QUERY_CHUNK):
+        part = asked[start : start + _QUERY_CHUNK]
+        cosine, found = index.search(np.ascontiguousarray(queries[part], np.float32), wanted)
+        ranked = np.where(found < 0, np.float32(-np.inf), cosine)
+        order = np.lexsort((found, -ranked))
+        found, ranked = np.take_along_axis(found, order, 1), np.take_along_axis(ranked, order, 1)
+        ids[part, :wanted] = np.where(found >= 0, rows[found], -1)
+        similarities[part, :wanted] = np.clip(np.where(found >= 0, ranked, 0), -1, 1)
+    return ids, similarities
+
+
 def _without_self(found: Int64s, cosines: Float32s, n_neighbours: int) -> tuple[Int64s, Float32s]:
     """Neighbours without the row itself and without padding, ordered by cosine, then id.
 

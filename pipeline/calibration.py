@@ -91,8 +91,9 @@ def calibrate(scored: ScoredPairs, settings: CalibrationSettings | None = None) 
     asked = ~np.isnan(scored.rescored)
     second = settings.reranker_slope * scored.rescored[asked] + settings.reranker_intercept
     logit[asked] = (1 - settings.reranker_weight) * logit[asked] + settings.reranker_weight * second
-    return Matches(scored, _sigmoid(logit))
+    return Matches(scored, sigmoid(logit))
 
 
-def _sigmoid(logit: Float64s) -> Float64s:
+def sigmoid(logit: Float64s) -> Float64s:
+    """Log-odds to probabilities."""
     return np.asarray(1 / (1 + np.exp(-np.clip(logit, -500, 500))), np.float64)

@@ -176,6 +176,48 @@ def resolve(
         print_summary(outcome.manifest, outcome.folder)
 
 
+@main.command("link")
+@click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
+@click.option(
+    "--registry",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="Registry file, from affil registry import.",
+)
+@click.option("--output", required=True, type=click.Path(path_type=Path), help="CSV file to write.")
+@click.option("--column", help="Column of the affiliation strings (guessed when obvious).")
+@click.option("--encoding", help="Encoding of text files (else detected).")
+@click.option(
+    "--settings", "settings_file", type=click.Path(path_type=Path), help="TOML file, a table a stage."
+)
+@_quiet_options
+def link_strings(
+    inputs: tuple[str, ...], registry: Path, output: Path, quiet: bool, as_json: bool, **given: Any
+) -> None:
+    """Link affiliation strings to a registry, one by one: a CSV with ids, probabilities and alternatives.
+
+    INPUT is as for affil resolve, which links whole institutions (--registry) and so is surer.
+    """
+    from pipeline.console import bars
+    from pipeline.link_job import run_link_job
+    from pipeline.reading import ReadingSettings
+    from pipeline.settings import Settings
+
+    _settle_logs(quiet)
+    settings = Settings.read(given["settings_file"]) if given["settings_file"] else Settings()
+    settings = settings.with_values(linking={"registry": str(registry)})
+    reading = ReadingSettings(given["column"], encoding=given["encoding"])
+    with bars(not quiet and not as_json and sys.stderr.isatty()) as watch:
+        found = run_link_job(inputs, output, settings, reading, watch=watch)
+    if as_json:
+        click.echo(json.dumps(vars(found) | {"file": str(found.file)}))
+    elif not quiet:
+        click.echo(
+            f"{found.file}: {found.n_linked:,} of {found.n_mentions:,} organisations in"
+            f" {found.n_strings:,} strings have an id"
+        )
+
+
 def _settings(given: dict[str, Any]) -> Any:
     """The settings file with the options of the command line on top."""
     from pipeline.settings import Settings
@@ -398,6 +440,56 @@ def train_parser(
     chosen = ParserRecipe.read(recipe)
     chosen = chosen if seed is None else replace(chosen, seed=seed)
     for line in fit(LabelFiles(**given), registry, output, left_out, chosen, start):
+        click.echo(line)
+
+
+@train.command("linker")
+@click.option(
+    "--labels",
+    "complete",
+    multiple=True,
+    required=True,
+    type=click.Path(path_type=Path),
+    help="CSV, TSV, JSONL or Parquet with all ids of each string, none for none; can be given again.",
+)
+@click.option(
+    "--single-labels",
+    "single",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="The same with one id even where a string names several organisations.",
+)
+@click.option(
+    "--registry", required=True, type=click.Path(path_type=Path), help="File of affil registry import."
+)
+@click.option(
+    "--leave-out",
+    "left_out",
+    type=click.Path(path_type=Path),
+    help="TSV: ror_id, fold; records of fold names-test are not read.",
+)
+@click.option("--affiliation-column", default="affiliation", show_default=True)
+@click.option("--cluster-column", default="cluster", show_default=True, help="An id, or a list of ids.")
+@click.option("--fold-column", default="fold", show_default=True, help="Column with the values train, tune.")
+@click.option("--separator", help="What separates several ids in one cell.")
+@click.option("--output", required=True, type=click.Path(path_type=Path), help="Folder for the linker.")
+@click.option(
+    "--recipe", type=click.Path(path_type=Path), help="TOML file; by default the one in the package."
+)
+@click.option("--seed", type=int, help="Of everything random; by default the recipe's.")
+def train_linker(
+    registry: Path, output: Path, left_out: Path | None, recipe: Path | None, seed: int | None, **given: Any
+) -> None:
+    """Fit the linker on strings labelled with ids of a registry."""
+    from dataclasses import replace
+
+    from pipeline.training.linker import read_linker_recipe
+    from pipeline.training.linker import train_linker as fit
+    from pipeline.training.parser import LabelFiles
+
+    chosen = read_linker_recipe(recipe)
+    chosen = chosen if seed is None else replace(chosen, seed=seed)
+    for line in fit(LabelFiles(**given), registry, output, left_out, chosen):
         click.echo(line)
 
 

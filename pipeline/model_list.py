@@ -106,6 +106,16 @@ def list_models() -> list[dict[str, Any]]:
             'default; another folder: [parsing] model; "rules": none',
         )
     )
+    entries.append(
+        _entry(
+            "linker",
+            "linker",
+            "Apache-2.0",
+            _size(files("pipeline") / "models" / "linker"),
+            "additive models: one judges registry names, one chooses among their records; calibrated",
+            "default; another folder: [linking] model",
+        )
+    )
     entries += [
         _entry(p.name, p.kind, p.licence, None, f"{p.what} ({p.n_parameters} M parameters)", p.option)
         for p in PRESETS.values()

@@ -63,6 +63,8 @@ class Gazetteer:
         """Places by `place_key`, and for territories the country that they outrank where both are named."""
         self._names = names
         self._outranks = outranks
+        countries = (place for places in names.values() for place in places if place.kind == "country")
+        self._country_names = {place.country_code: place.name for place in countries}
         self._last_words = frozenset(key.rpartition(" ")[2] for key in names)
         self._longest = max((key.count(" ") + 1 for key in names), default=0)
         self._read = lru_cache(_CACHE_SIZE)(self._read_segment)
@@ -76,6 +78,10 @@ class Gazetteer:
     def lookup(self, text: str) -> tuple[Place, ...]:
         """A text in; every place of which the whole text is a name out, codes included."""
         return self._names.get(place_key(text), ())
+
+    def country_name(self, country_code: str | None) -> str | None:
+        """A country's code in; its name out, None where the tables lack it."""
+        return self._country_names.get(country_code or "")
 
     def locate(self, segments: Sequence[str]) -> Location:
         """The comma segments of one string in; where it is, and which segments only name places, out.

@@ -21,6 +21,7 @@ from pipeline.cleaning import CleaningSettings
 from pipeline.clustering import ClusteringSettings
 from pipeline.consolidation import CanonicalSettings
 from pipeline.errors import UsageError
+from pipeline.linking import LinkingSettings
 from pipeline.normalization import NormalizationSettings
 from pipeline.parsing import ParsingSettings
 from pipeline.scoring import ScoringSettings
@@ -37,6 +38,7 @@ class Settings:
     scoring: ScoringSettings = field(default_factory=ScoringSettings)
     calibration: CalibrationSettings = field(default_factory=CalibrationSettings)
     clustering: ClusteringSettings = field(default_factory=ClusteringSettings)
+    linking: LinkingSettings = field(default_factory=LinkingSettings)
     canonical: CanonicalSettings = field(default_factory=CanonicalSettings)
 
     @classmethod

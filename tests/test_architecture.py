@@ -28,14 +28,15 @@ FLOORS = (
         ),
         *("consolidation", "evaluation", "report", "explanation", "registry"),
     ),
+    ("linking",),
     ("settings", "run_folder", "tables", "model_list"),
     ("resolution",),
-    ("job", "training", "console", "model_check"),
+    ("job", "link_job", "training", "console", "model_check"),
     ("model_commands", "registry_commands"),
     ("cli",),
 )
 #: Floors of helpers that build on each other; verbs do not.
-LAYERED = {1, 2, 4, 6}
+LAYERED = {1, 2, 5, 7}
 FLOOR_OF = {name: number for number, floor in enumerate(FLOORS) for name in floor}
 
 

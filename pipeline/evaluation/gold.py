@@ -77,11 +77,11 @@ def read_gold(
     in_conflict: set[str] = set()
     folds: set[str] = set()
     n_unlabelled = 0
-    for place, affiliation, cell, row_fold in _rows(path, columns):
+    for place, affiliation, cell, row_fold in rows_of(path, columns):
         if fold is not None and str(row_fold) != fold:
             folds.add(str(row_fold))
             continue
-        labels = set(_labels(cell, separator, place))
+        labels = set(labels_in(cell, separator, place))
         if not labels or not isinstance(affiliation, str) or not affiliation:
             n_unlabelled += 1
         elif labels_of.setdefault(affiliation, labels) != labels:
@@ -102,10 +102,11 @@ def _nothing_labelled(path: Path, cluster_column: str, fold: str | None, folds: 
     return f"{path}: no labelled row in fold '{fold}'; other folds there: {others}"
 
 
-def _labels(cell: Any, separator: str | None, place: str) -> Iterator[str]:
+def labels_in(cell: Any, separator: str | None, place: str) -> Iterator[str]:
+    """A cell of labels (a text, a list) to the labels; UsageError names the place of what is none."""
     if isinstance(cell, (list, tuple)):
         for item in cell:
-            yield from _labels(item, separator, place)
+            yield from labels_in(item, separator, place)
     elif isinstance(cell, str) and separator:
         yield from (piece.strip() for piece in cell.split(separator) if piece.strip())
     elif isinstance(cell, str):
@@ -117,7 +118,8 @@ def _labels(cell: Any, separator: str | None, place: str) -> Iterator[str]:
         raise UsageError(f"{place}: a label must be a text, a whole number or a list of them, not {cell!r}")
 
 
-def _rows(path: Path, columns: tuple[str, ...]) -> Iterator[Row]:
+def rows_of(path: Path, columns: tuple[str, ...]) -> Iterator[Row]:
+    """A labelled file (affiliation, labels and perhaps fold by their columns) to its rows as they stand."""
     is_gzipped = path.suffix.lower() == ".gz"
     suffix = (path.with_suffix("") if is_gzipped else path).suffix.lower()
     if suffix not in SUFFIXES:

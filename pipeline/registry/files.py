@@ -133,7 +133,6 @@ def csv_records(stream: TextIO, source: str) -> Iterator[tuple[str, dict[str, st
     Raises:
         AffilError: a row with more cells than the header, or broken quotes.
     """
-    csv.field_size_limit(2**31 - 1)
     first = stream.readline()
     delimiter = max(",;\t", key=first.count)
     header = next(csv.reader([first], delimiter=delimiter), [])

@@ -134,6 +134,26 @@ class Registry:
         return self.edges.of(PARENT, CHILD)
 
     @cached_property
+    def top(self) -> Int64s:
+        """For each record the organisation that it is a part of, shape (n,): up while there is one parent."""
+        child, parent = self.parents
+        only = np.arange(len(self))
+        is_only = np.bincount(child, minlength=len(self))[child] == 1
+        only[child[is_only]] = parent[is_only]
+        # Parents are free of circles, so that every round leads further up, or nowhere.
+        while not np.array_equal(further := only[only], only):
+            only = further
+        return self.current[only]
+
+    def are_related(self, left: Int64s, right: Int64s) -> npt.NDArray[np.bool_]:
+        """Whether a relation of any kind, or a common top, joins two records, shape (n,)."""
+        n, edges = len(self), self.edges
+        low, high = np.minimum(edges.source, edges.target), np.maximum(edges.source, edges.target)
+        known = np.unique(low * n + high)
+        asked = np.minimum(left, right) * n + np.maximum(left, right)
+        return np.asarray(np.isin(asked, known) | (self.top[left] == self.top[right]), bool)
+
+    @cached_property
     def current(self) -> Int64s:
         """For each record the one that stands for it, -1 where none does, see `current_records`."""
         status = np.array(self.status, object)

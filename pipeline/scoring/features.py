@@ -120,7 +120,7 @@ class PairFeatures:
             "organization": _coded([o or None for o in self.forms.concept]),
             "name": _coded(self.forms.concept),
             "numbers": _coded([_numbers(o) or None for o in forms.organization]),
-            "class": np.array([_class_of(o) for o in forms.organization], np.int64),
+            "class": np.array([class_of(o) for o in forms.organization], np.int64),
         }
 
     @cached_property
@@ -275,7 +275,8 @@ def _numbers(organization: str) -> str:
     return " ".join(sorted(f for f in found if f))
 
 
-def _class_of(organization: str) -> int:
+def class_of(organization: str) -> int:
+    """The compare form of a name to the number of its strongest class of head words, -1 for none."""
     heads = Lexicon.load().heads([k for t in organization.split() for k in keys_of(t)])
     return min((CLASSES.index(h.kind) for h in heads), default=-1)
 

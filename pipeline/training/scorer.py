@@ -86,13 +86,13 @@ def train_scorer(
     if start:
         columns_of = [NAMES.index(f) for f in former.features]
         train, tune = (LabelledPairs(p.values[:, columns_of], p.is_match) for p in (train, tune))
-        yield f"before: tune {_quality(former.logits(tune.values), tune)}"
+        yield f"before: tune {quality(former.logits(tune.values), tune)}"
         model = adjusted(former, train.values, train.is_match, recipe.hold)
     else:
         output.mkdir(parents=True, exist_ok=True)
         chosen = _interactions(train, recipe, output / CHECKPOINT)
         yield f"acting together: {', '.join(' × '.join(pair) for pair in chosen)}"
-        model = yield from _boost(train, tune, chosen, recipe)
+        model = yield from boost(train, tune, chosen, NAMES, recipe)
     yield from _write(model, train, tune, (counts, n_texts), output)
 
 
@@ -111,12 +111,16 @@ def _interactions(train: LabelledPairs, recipe: ScorerRecipe, checkpoint: Path) 
     return chosen
 
 
-def _boost(
-    train: LabelledPairs, tune: LabelledPairs, chosen: Sequence[tuple[str, ...]], recipe: ScorerRecipe
+def boost(
+    train: LabelledPairs,
+    tune: LabelledPairs,
+    chosen: Sequence[tuple[str, ...]],
+    names: Sequence[str],
+    recipe: ScorerRecipe,
 ) -> Generator[str, None, AdditiveModel]:
     """The model of the best look at the tune fold; yields a line a look."""
     best, best_value, n_looks_since = None, -np.inf, 0
-    for n_rounds, model in boosted_models(train.values, train.is_match, NAMES, chosen, recipe):
+    for n_rounds, model in boosted_models(train.values, train.is_match, names, chosen, recipe):
         value = _reliability(model.logits(tune.values), tune).average_precision
         n_looks_since += 1
         if value > best_value:
@@ -141,8 +145,8 @@ def _write(
     model = AdditiveModel.from_json(text, "the model just fitted")
     logit = model.logits(tune.values)
     scaling = PlattScaling.fit(logit, tune.is_match.astype(np.float64))
-    yield f"train {_quality(model.logits(train.values), train)}"
-    yield f"tune  {_quality(scaling.apply(logit), tune)} (calibrated)"
+    yield f"train {quality(model.logits(train.values), train)}"
+    yield f"tune  {quality(scaling.apply(logit), tune)} (calibrated)"
     output.mkdir(parents=True, exist_ok=True)
     write_text(text, output / MODEL)
     write_json(
@@ -203,7 +207,8 @@ def _reliability(logit: npt.NDArray[np.float64], pairs: LabelledPairs) -> Any:
     return reliability(1 / (1 + np.exp(-logit)), pairs.is_match)
 
 
-def _quality(logit: npt.NDArray[np.float64], pairs: LabelledPairs) -> str:
+def quality(logit: npt.NDArray[np.float64], pairs: LabelledPairs) -> str:
+    """Log-odds of labelled pairs to a line on how good they are."""
     found = _reliability(logit, pairs)
     return (
         f"{found.n_pairs:,} pairs: average precision {found.average_precision:.4f},"

@@ -1,0 +1,113 @@
+"""Quality of linking to a registry: precision, recall and F1 on sets of ids; needs the labelled data.
+
+    affil registry import ../shared/data/registry/ror_records_partial.jsonl.gz --output ror.parquet
+    python benchmarks/linking.py --data ../shared/data --registry ror.parquet --fold tune
+
+Ids are those that the registry holds, closed records by the record that stands for them. A string of a set
+with one label each is scored on its main organisation, one of the other sets on all. `held` are the strings
+whose labels the registry holds all: the others ask for what is not there, and have near misses that are.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from pipeline.cleaning import clean
+from pipeline.folding import fold_values
+from pipeline.linking import LinkingSettings, Links, link, registry_facts
+from pipeline.normalization import normalize
+from pipeline.parsing import parse
+from pipeline.records import MAIN, Mentions
+from pipeline.registry import Registry
+
+#: Labelled set, and whether its strings have one label each.
+SETS = {
+    "springer_2023_rest": True,
+    "s2aff_train": False,
+    "s2aff_val": False,
+    "ror_logs_train": True,
+    "openalex_gold_ror": False,
+}
+
+
+@dataclass(frozen=True)
+class Case:
+    """A string of a set: the records that are right, and whether the registry holds all its labels."""
+
+    string: str
+    right: frozenset[int]
+    is_held: bool
+
+
+def cases(path: Path, fold: str, registry: Registry) -> Iterator[Case]:
+    """The strings of a fold of a labelled set, each once."""
+    labels: dict[str, set[str]] = {}
+    with path.open(encoding="utf-8") as lines:
+        for row in map(json.loads, lines):
+            if row["fold"] == fold and row["string"].strip():
+                labels.setdefault(row["string"], set()).update(row["labels"])
+    for string, own in labels.items():
+        found = [int(registry.current[registry.number[i]]) if i in registry.number else -1 for i in own]
+        yield Case(string, frozenset(r for r in found if r >= 0), min(found, default=0) >= 0)
+
+
+def answers(mentions: Mentions, links: Links, is_single: bool) -> dict[str, dict[int, float]]:
+    """For each string the best record of each of its mentions (of the main one), with its probability."""
+    raw, found = mentions.affiliations.affiliation, dict[str, dict[int, float]]()
+    for i in np.flatnonzero(links.is_best).tolist():
+        mention = int(links.mention[i])
+        if not is_single or mentions.mention[mention].role == MAIN:
+            own = found.setdefault(raw[mentions.affiliation[mention]], {})
+            record = int(links.record[i])
+            own[record] = max(own.get(record, 0.0), float(links.probability[i]))
+    return found
+
+
+def measured(some: list[Case], given: dict[str, dict[int, float]], at: float) -> tuple[float, float, float]:
+    """Micro precision, recall and F1 of the records that are at least so probable."""
+    taken = [{r for r, p in given.get(c.string, {}).items() if p >= at} for c in some]
+    n_right = sum(len(t & c.right) for t, c in zip(taken, some, strict=True))
+    n_taken, n_gold = sum(map(len, taken)), sum(len(c.right) for c in some)
+    precision, recall = n_right / max(n_taken, 1), n_right / max(n_gold, 1)
+    return precision, recall, 2 * precision * recall / max(precision + recall, 1e-9)
+
+
+def main() -> None:
+    """Print a table."""
+    arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    arguments.add_argument("--data", type=Path, required=True)
+    arguments.add_argument("--registry", type=Path, required=True)
+    arguments.add_argument("--fold", default="tune")
+    arguments.add_argument("--model", help="folder of a linker; by default the shipped one")
+    arguments.add_argument("--at", type=float, nargs="+", default=[LinkingSettings().min_link_probability])
+    chosen = arguments.parse_args()
+    started = time.perf_counter()
+    facts = registry_facts(Registry.read(chosen.registry))
+    some = {
+        name: list(cases(chosen.data / "labelled" / f"{name}.jsonl", chosen.fold, facts.registry))
+        for name in SETS
+    }
+    some = {name: found for name, found in some.items() if found}
+    strings = sorted({c.string for found in some.values() for c in found})
+    mentions = parse(clean(fold_values(strings).affiliations))
+    links = link(normalize(mentions), facts, LinkingSettings(model=chosen.model))
+    print(f"fold {chosen.fold}: {len(strings):,} strings in {time.perf_counter() - started:.1f} s")
+    print(f"{'set':20} {'strings':>12} {'ids':>5} {'at':>4}  precision  recall     F1")
+    for name, found in some.items():
+        given = answers(mentions, links, SETS[name])
+        for title, part in (("all", found), ("held", [c for c in found if c.is_held])):
+            n_ids = sum(len(c.right) for c in part)
+            for at in chosen.at:
+                values = "  ".join(f"{v:7.3f}" for v in measured(part, given, at))
+                print(f"{name:20} {len(part):5,} ({title:>4}) {n_ids:5,} {at:4}  {values}")
+
+
+if __name__ == "__main__":
+    main()
