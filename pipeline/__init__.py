@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from pipeline.clustering import Constraints
     from pipeline.errors import AffilError, UsageError
     from pipeline.evaluation import evaluate, read_gold
+    from pipeline.judgements import Judgements, read_judgements
     from pipeline.resolution import Models, Resolution, resolve
     from pipeline.scoring import ScoringSettings, rank
     from pipeline.settings import Settings
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = [
     "AffilError",
     "Constraints",
+    "Judgements",
     "Models",
     "Resolution",
     "ScoringSettings",
@@ -31,12 +33,14 @@ __all__ = [
     "evaluate",
     "rank",
     "read_gold",
+    "read_judgements",
     "resolve",
 ]
 
 _HOME = {
     "AffilError": "errors",
     "Constraints": "clustering",
+    "Judgements": "judgements",
     "Models": "resolution",
     "Resolution": "resolution",
     "ScoringSettings": "scoring",
@@ -45,6 +49,7 @@ _HOME = {
     "evaluate": "evaluation",
     "rank": "scoring",
     "read_gold": "evaluation",
+    "read_judgements": "judgements",
     "resolve": "resolution",
 }
 

@@ -141,10 +141,19 @@ def main() -> None:
 )
 @click.option("--n-clusters", type=int, help="How many clusters kmeans makes (for labels, not institutions).")
 @click.option("--device", type=click.Choice(DEVICES), help="Where models run.  [default: auto]")
+@click.option(
+    "--judgements", type=click.Path(path_type=Path), help="CSV of pairs that a person joined or kept apart."
+)
 @click.option("--overwrite", is_flag=True, help="Replace a run of other input or settings.")
 @_quiet_options
 def resolve(
-    inputs: tuple[str, ...], output: Path, quiet: bool, as_json: bool, overwrite: bool, **given: Any
+    inputs: tuple[str, ...],
+    output: Path,
+    judgements: Path | None,
+    quiet: bool,
+    as_json: bool,
+    overwrite: bool,
+    **given: Any,
 ) -> None:
     """Resolve affiliation strings into institutions.
 
@@ -160,7 +169,9 @@ def resolve(
     settings = _settings(given)
     reading = ReadingSettings(given["column"], given["id_column"], given["count_column"], given["encoding"])
     with bars(not quiet and not as_json and sys.stderr.isatty()) as watch:
-        outcome = run_job(inputs, output, settings, reading, overwrite=overwrite, watch=watch)
+        outcome = run_job(
+            inputs, output, settings, reading, judgements=judgements, overwrite=overwrite, watch=watch
+        )
     if as_json:
         click.echo(
             json.dumps(

@@ -100,10 +100,9 @@ def _stage(
 ) -> StagedRows:
     files, warnings = [], []
     for given in inputs:
-        with translated(_shown(given)):
-            file = locate(given, scratch)
-            warnings += _settle_text(file, settings.encoding)
-            files.append(file)
+        file, found = _open(given, scratch, settings.encoding)
+        files.append(file)
+        warnings += found
     if len({file.kind == "parquet" for file in files}) > 1:
         raise UsageError(
             "Parquet and other formats in one run; convert them to one format, or run them one by one"
@@ -115,6 +114,35 @@ def _stage(
         return staging.finish(files[0], warnings)
     finally:
         staging.close()
+
+
+def _open(given: str | Path, scratch: Path, encoding: str | None = None) -> tuple[InputFile, list[str]]:
+    """An input and what there is to say of its encoding."""
+    with translated(_shown(given)):
+        file = locate(given, scratch)
+        return file, _settle_text(file, encoding)
+
+
+def read_cells(path: str | Path) -> tuple[list[str], list[list[str | None]]]:
+    """A small table in any supported format in, its column names and its rows as text out.
+
+    Raises:
+        UsageError, AffilError: as for `stage_rows`; a table without rows is one.
+    """
+    with tempfile.TemporaryDirectory(prefix=".reading-") as scratch:
+        file, _ = _open(path, Path(scratch))
+        with translated(file.name):
+            found = READERS[file.kind](file)
+            rows = [list(map(_cell, row)) for batch in found.batches for row in _rows_of(batch)]
+    return list(found.columns), rows
+
+
+def _rows_of(batch: pa.RecordBatch) -> Iterator[tuple[object, ...]]:
+    return zip(*(column.to_pylist() for column in batch.columns), strict=True)
+
+
+def _cell(value: object) -> str | None:
+    return value if value is None or isinstance(value, str) else str(value)
 
 
 def _shown(given: str | Path) -> str:

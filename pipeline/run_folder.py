@@ -31,7 +31,9 @@ FORMAT = "affiliation-resolver run 1"
 _ALSO_CSV = ("mentions", "institutions")
 #: What a finished run always has, and what it may have besides.
 _FILES = frozenset([MANIFEST, REPORT, *(f"{t}.parquet" for t in TABLES), *(f"{t}.csv" for t in _ALSO_CSV)])
-_MORE_FILES = frozenset(["sources.parquet", "resolved.csv", "resolved.tsv", "resolved.parquet"])
+_MORE_FILES = frozenset(
+    ["sources.parquet", "judgements.parquet", "resolved.csv", "resolved.tsv", "resolved.parquet"]
+)
 _LIBRARIES = (
     *("numpy", "pandas", "pyarrow", "duckdb", "rapidfuzz", "scikit-learn", "scipy", "faiss-cpu", "faiss-gpu"),
     *("hdbscan", "torch", "transformers", "sentence-transformers"),
@@ -157,11 +159,13 @@ def _move_in(work: Path, output: Path) -> None:
 
 
 def write_tables(folder: Path, frames: RunFrames) -> None:
-    """The four tables as Parquet, mentions and institutions as CSV too."""
+    """The tables as Parquet, mentions and institutions as CSV too."""
     import pyarrow as pa
 
-    for name in TABLES:
+    for name in (*TABLES, "judgements"):
         frame = getattr(frames, name)
+        if frame is None:
+            continue
         table = pa.Table.from_pandas(frame, schema=schema_of(frame), preserve_index=False)
         write_parquet(table, folder / f"{name}.parquet")
         if name in _ALSO_CSV:
@@ -181,7 +185,9 @@ def read_frames(folder: str | Path) -> RunFrames:
     if read_manifest(root) is None:
         raise UsageError(f"{root} is no finished run; give the output folder of `affil resolve`")
     try:
-        return RunFrames(*(pd.read_parquet(root / f"{name}.parquet") for name in TABLES))
+        frames = RunFrames(*(pd.read_parquet(root / f"{name}.parquet") for name in TABLES))
+        judged = root / "judgements.parquet"
+        return replace(frames, judgements=pd.read_parquet(judged)) if judged.exists() else frames
     except (OSError, pa.ArrowException) as error:
         reason = " ".join(str(error).split())[:200]
         raise UsageError(f"{root}: a table is missing or broken ({reason}); run again") from error

@@ -28,7 +28,7 @@ FLOORS = (
         ),
         *("consolidation", "evaluation", "report", "explanation"),
     ),
-    ("settings", "run_folder", "tables", "model_list"),
+    ("settings", "run_folder", "tables", "model_list", "judgements"),
     ("resolution",),
     ("job", "training", "console", "model_check"),
     ("model_commands",),
