@@ -18,6 +18,7 @@ import click
 
 from pipeline.errors import AffilError, UsageError
 from pipeline.model_commands import models
+from pipeline.review_commands import review
 
 CLUSTERERS = ("average", "hdbscan", "components", "kmeans")
 DEVICES = ("auto", "cpu", "cuda")
@@ -271,6 +272,7 @@ def report(run: Path, quiet: bool) -> None:
 
 
 main.add_command(models)
+main.add_command(review)
 
 
 @main.group()

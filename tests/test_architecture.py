@@ -28,10 +28,10 @@ FLOORS = (
         ),
         *("consolidation", "evaluation", "report", "explanation"),
     ),
-    ("settings", "run_folder", "tables", "model_list", "judgements"),
+    ("settings", "run_folder", "tables", "model_list", "judgements", "review"),
     ("resolution",),
     ("job", "training", "console", "model_check"),
-    ("model_commands",),
+    ("model_commands", "review_commands"),
     ("cli",),
 )
 #: Floors of helpers that build on each other; verbs do not.

@@ -40,7 +40,7 @@ MORE = [
 
 #: One with a reason, a name and a date, and one without.
 JUDGEMENTS = """left,right,verdict,reason,judged_by,judged_at
-"Cairo Univ, Fac Med, Dept Pediat, Cairo, Egypt","University of Bonn, www.example.org",no,two towns,Ada,2026-01-02
+"Cairo Univ, Fac Med, Dept Pediat, Cairo, Egypt","University of Bonn, www.example.org",no,towns,Ada,2026-01-02
 "University of Bonn, www.example.org",Mars University,must-link,,,
 """
 
