@@ -27,12 +27,13 @@ def export_pairs(run: Path, output: Path, n: int) -> None:
     import pyarrow as pa
 
     from pipeline.review import worth_asking
-    from pipeline.run_folder import read_frames
+    from pipeline.run_folder import read_frames, read_settings
     from pipeline.writing import write_csv
 
     if output.exists():
         raise UsageError(f"{output} is there already, perhaps with answers; import it, or name another file")
-    found = worth_asking(read_frames(run), n)
+    frames = read_frames(run)
+    found = worth_asking(frames, n, read_settings(run).clustering)
     write_csv(pa.Table.from_pandas(found, preserve_index=False), output)
     click.echo(f"{len(found)} pairs: {output}; fill in the column verdict")
 

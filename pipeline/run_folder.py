@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import AffilError, UsageError
+from pipeline.settings import Settings
 from pipeline.tables import TABLES, RunFrames, schema_of
 from pipeline.writing import unwritable, write_csv, write_json, write_parquet, write_text
 
@@ -191,6 +192,18 @@ def read_frames(folder: str | Path) -> RunFrames:
     except (OSError, pa.ArrowException) as error:
         reason = " ".join(str(error).split())[:200]
         raise UsageError(f"{root}: a table is missing or broken ({reason}); run again") from error
+
+
+def read_settings(folder: str | Path) -> Settings:
+    """The folder of a finished run in, the settings it was made with out.
+
+    Raises:
+        UsageError: the folder is no finished run, or one with settings that this version does not have.
+    """
+    manifest = read_manifest(Path(folder))
+    if manifest is None:
+        raise UsageError(f"{folder} is no finished run; give the output folder of `affil resolve`")
+    return Settings.from_dict(manifest.get("settings", {}), f"{folder}/{MANIFEST}")
 
 
 def finish(folder: Path, frames: RunFrames, manifest: dict[str, Any]) -> None:
