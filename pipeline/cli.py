@@ -18,7 +18,7 @@ import click
 
 from pipeline.errors import AffilError, UsageError
 from pipeline.model_commands import models
-from pipeline.train_commands import pairs, triplets
+from pipeline.train_commands import pairs, published, triplets
 
 CLUSTERERS = ("average", "hdbscan", "components")
 DEVICES = ("auto", "cpu", "cuda")
@@ -379,6 +379,7 @@ def train_parser(
 
 train.add_command(pairs)
 train.add_command(triplets)
+train.add_command(published)
 
 
 if __name__ == "__main__":

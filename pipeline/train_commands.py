@@ -70,6 +70,53 @@ def pairs(**given: Any) -> None:
     _mine(mine_pairs, **given)
 
 
+@click.command("published")
+@click.option(
+    "--recipe",
+    "named",
+    required=True,
+    help="gte-triplet, reranker-bce, academic-infonce, mention-triplet, aspire-cocited, or a TOML file.",
+)
+@click.option(
+    "--from", "start", required=True, help="Model to start from: a name (see affil models), folder or hub id."
+)
+@click.option(
+    "--data",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="Triplets (anchor, positive, negative), pairs (left, right, label) or (affiliation, cluster).",
+)
+@click.option("--affiliation-column", default="affiliation", show_default=True)
+@click.option("--cluster-column", default="cluster", show_default=True)
+@click.option("--separator", help="What separates several labels in one cell.")
+@click.option("--output", required=True, type=click.Path(path_type=Path), help="Folder for the model.")
+@click.option("--device", type=click.Choice(("auto", "cpu", "cuda")), default="auto", show_default=True)
+@click.option("--seed", type=int, help="Of everything random; by default the recipe's.")
+def published(
+    named: str,
+    start: str,
+    data: Path,
+    affiliation_column: str,
+    cluster_column: str,
+    separator: str | None,
+    output: Path,
+    device: str,
+    seed: int | None,
+) -> None:
+    """Fine-tune a transformer as a published one was; the same command goes on after an interruption."""
+    from dataclasses import replace
+
+    from pipeline.training.fine_tuning import fine_tune
+    from pipeline.training.mining import LabelColumns
+    from pipeline.training.recipe import Recipe
+
+    recipe = Recipe.read(named)
+    recipe = recipe if seed is None else replace(recipe, seed=seed)
+    columns = LabelColumns(affiliation_column, cluster_column, separator=separator)
+    fine_tune(recipe, start, data, output, device=device, columns=columns, say=click.echo)
+    click.echo(f"written: {output}")
+
+
 def _mine(
     mine: Callable[..., Any],
     labels: Path,

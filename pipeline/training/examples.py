@@ -129,14 +129,15 @@ def split(group: Int64s, test_share: float, seed: int) -> tuple[list[int], list[
     """
     numbers, n_rows = np.unique(group, return_counts=True)
     order = np.random.default_rng(seed).permutation(len(numbers))
-    # Whole groups until the share is reached; one that would overshoot it by half or more stays.
+    # Whole groups until the share is reached; one that overshoots it by half or more stays, unless all do.
     chosen, n_chosen, wanted = [], 0, max(1.0, test_share * len(group))
     for number in order.tolist():
         if n_chosen < wanted and n_chosen + n_rows[number] <= 1.5 * wanted:
-            chosen.append(numbers[number])
+            chosen.append(number)
             n_chosen += int(n_rows[number])
-    is_test = np.isin(group, chosen)
-    if not is_test.any() or is_test.all():
+    chosen = chosen or [int(np.argmin(n_rows))]
+    is_test = np.isin(group, numbers[chosen])
+    if 2 * int(is_test.sum()) > len(group):
         raise UsageError(
             f"{len(numbers)} groups of texts that belong together cannot be split into training and test;"
             " give more of them, or a column fold with train and tune"

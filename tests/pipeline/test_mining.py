@@ -105,17 +105,15 @@ def test_groups_are_the_components_of_the_links(links: list[tuple[str, str]]) ->
 @given(st.lists(st.integers(0, 40), min_size=2, max_size=200), st.integers(0, 9))
 def test_no_group_is_on_both_sides(numbers: list[int], seed: int) -> None:
     group = np.array(numbers)
+    sizes = np.unique(group, return_counts=True)[1]
     try:
         train, test = split(group, 0.1, seed)
     except UsageError:
-        # The smallest group is larger than a test part may be.
-        assert np.unique(group, return_counts=True)[1].min() > 1.5 * max(1, 0.1 * len(group)) or (
-            len(set(numbers)) == 1
-        )
+        assert 2 * sizes.min() > len(group) or len(group) < 4
         return
-    assert sorted(train + test) == list(range(len(group)))
+    assert test and sorted(train + test) == list(range(len(group)))
     assert not set(group[train].tolist()) & set(group[test].tolist())
-    assert len(test) <= 1.5 * max(1, 0.1 * len(group))
+    assert len(test) <= max(1.5 * max(1, 0.1 * len(group)), sizes.min())
 
 
 def test_triplets_and_pairs_are_two_forms_of_one_thing() -> None:
