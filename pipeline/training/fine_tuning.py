@@ -129,7 +129,9 @@ def _work_folder(output: Path, identity: str, say: Say) -> Iterator[Path]:
     try:
         yield work
     finally:
-        if not any(work.glob("*/checkpoint-*")):
+        if any(work.glob("*/checkpoint-*")):
+            say(f"checkpoints are in {work}; the same command goes on from the last one")
+        else:
             shutil.rmtree(work, ignore_errors=True)
 
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from blocking.assembly import assemble, is_mask_model, longest_input
 from blocking.checkpoints import encoder_folder
 from blocking.encoders import BUILT_IN
-from blocking.hub import split_revision
+from blocking.hub import fetch, split_revision
 from blocking.pairs import Float32s
 from blocking.prompts import Template, is_template, resolve
 from blocking.protocols import normalise_rows
@@ -135,4 +134,4 @@ def start_reranker(source: str, recipe: Recipe, device: str) -> Any:
 def licence_of_start(source: str) -> str:
     """A preset, folder or hub id to its licence, which what is made of it takes over."""
     preset, place = locate(source)
-    return preset.licence if preset else licence_of(Path(place))
+    return preset.licence if preset else licence_of(fetch(*split_revision(place)))

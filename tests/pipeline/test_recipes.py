@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import shutil
+import subprocess
+import sys
 import tomllib
 import xml.etree.ElementTree as ET
 from collections import Counter
@@ -44,6 +47,7 @@ from pipeline.training.mining import LabelColumns  # noqa: E402
 from pipeline.training.recipe import RECIPES, Recipe  # noqa: E402
 from pipeline.training.starting import start_encoder  # noqa: E402
 
+ROOT = Path(__file__).resolve().parents[2]
 PLACES = "oxford cambridge stanford california berkeley massachusetts".split()  # noqa: SIM905
 FORMS = (
     *("university of {}", "{} university uk", "department of physics {}", "{} college hospital"),
@@ -498,6 +502,7 @@ def test_an_interrupted_training_ends_as_it_would_have(
 
     with pytest.raises(KeyboardInterrupt):
         fine_tune(own.recipe, str(own.start), data, output, device="cpu", say=stop_at_the_third_look)
+    assert lines[-1].startswith("checkpoints are in ")
     assert not output.exists()
     work = tmp_path / "out.training"
     assert [p.name for p in work.glob("stage-*/checkpoint-*")]
@@ -615,3 +620,23 @@ def test_histograms_lose_no_row(rows: list[tuple[float, float]]) -> None:
     assert found.nearer == pytest.approx(sum(a > b for a, b in rows) / len(rows), abs=1e-4)
     looks = [Look(0, None, {"loss": 2.0}), Look(7, 1.5, {"loss": 1.0})]
     assert ET.fromstring(draw(looks, found, found)).tag.endswith("svg")
+
+
+def test_the_command_says_what_it_does_and_nothing_else(data: Path, tmp_path: Path) -> None:
+    """In a process of its own: the libraries draw no bars and warn of nothing."""
+    recipe = tmp_path / "mine.toml"
+    recipe.write_text("pooling = 'cls'\nmax_length = 24\nn_epochs = 1\nsteps_per_look = 2\n")
+    start = published.write_aspire(tmp_path / "start")
+    options = ("--recipe", recipe, "--from", start, "--data", data, "--output", tmp_path / "out")
+    done = subprocess.run(
+        [sys.executable, "-m", "pipeline.cli", "train", "published", *map(str, options), "--device", "cpu"],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    lines = done.stdout.splitlines()
+    assert lines[0] == "120 rows to learn from, 36 to test by"
+    assert [line.split(":")[0] for line in lines[1:4]] == ["step 0 of 4", "step 2 of 4", "step 4 of 4"]
+    assert lines[-1] == f"written: {tmp_path / 'out'}"
