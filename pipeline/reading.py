@@ -117,6 +117,27 @@ def _stage(
         staging.close()
 
 
+def read_table(given: str | Path) -> pa.Table:
+    """One file of any supported format in, all its columns in memory out: for labels, not for a corpus.
+
+    Values of text formats and workbooks are strings; lists and objects of JSONL are JSON.
+
+    Raises:
+        UsageError: a file or extension that is not there or not supported.
+        AffilError: content that is broken, empty or in an unknown encoding.
+    """
+    import pyarrow as pa
+
+    with tempfile.TemporaryDirectory(prefix="affil-") as scratch, translated(_shown(given)):
+        file = locate(given, Path(scratch))
+        _settle_text(file, None)
+        rows = READERS[file.kind](file)
+        batches = list(rows.batches)
+    if not batches:
+        raise AffilError(f"{file.name} has no rows, only a header; give a file with at least one row")
+    return pa.Table.from_batches(batches).rename_columns(list(rows.columns))
+
+
 def _shown(given: str | Path) -> str:
     return "standard input" if str(given) == STDIN else str(given)
 

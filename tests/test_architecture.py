@@ -31,7 +31,7 @@ FLOORS = (
     ("settings", "run_folder", "tables", "model_list"),
     ("resolution",),
     ("job", "training", "console", "model_check"),
-    ("model_commands",),
+    ("model_commands", "train_commands"),
     ("cli",),
 )
 #: Floors of helpers that build on each other; verbs do not.
