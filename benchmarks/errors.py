@@ -171,8 +171,8 @@ def main() -> None:
     head = (
         "# What goes wrong\n\n"
         f"Written by `benchmarks/errors.py`: {len(label):,} strings of {len(set(label.values())):,}"
-        " organisations of the train fold, which the pair scorer of this table was not fitted on. Two labels in"
-        " one cluster, and two clusters of one label, are one error, however many strings they have.\n"
+        " organisations of the train fold, which the pair scorer of this table was not fitted on. Two labels"
+        " in one cluster, and two clusters of one label, are one error, however many strings they have.\n"
     )
     text = "\n".join(
         [

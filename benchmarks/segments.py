@@ -1,9 +1,10 @@
-"""Which texts neighbours are best sought by: whole strings, their segments, or the organisation that is found.
+"""What neighbours are best sought by: whole strings, their segments, or the organisation that is found.
 
     python benchmarks/segments.py --data ../shared/data [--encoder built-in] [--fold tune]
 
-Neighbours alone, no key rules. A segment is what stands between commas; strings are neighbours by their best
-segments. Pairs proposed are what scoring has to pay for, completeness is the share of the true pairs among them.
+Neighbours alone, no key rules. A segment is what stands between commas; strings are neighbours by their
+best segments. Pairs proposed are what scoring has to pay for, completeness is the share of the true pairs
+among them.
 """
 
 from __future__ import annotations
