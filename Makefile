@@ -20,7 +20,7 @@ $(VENV)/.installed-cpu: $(BIN)/python pyproject.toml constraints.txt
 
 $(VENV)/.installed-test: $(VENV)/.installed-cpu
 	$(PIP) torch
-	$(PIP) -e '.[cpu,models,test]'
+	$(PIP) -e '.[cpu,models,training,test]'
 	@touch $@
 
 demo: $(VENV)/.installed-cpu ## Resolve the example and show what came out.

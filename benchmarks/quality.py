@@ -61,8 +61,26 @@ def measured(result: Resolution, gold: Gold, n_bootstrap: int = 0) -> dict[str, 
     return values
 
 
+#: The defaults with one stage switched off, or with another model in its place.
+SWITCHED: dict[str, dict[str, dict[str, Any]]] = {
+    "parser: rules alone, no trained tagger": {"parsing": {"model": "rules"}},
+    "parser: one organisation a string": {"parsing": {"split_organizations": False}},
+    "no key rules: neighbours alone propose": {
+        "normalization": {"use_same_form": False, "use_acronym_place": False, "use_transliteration": False}
+    },
+    "trained encoder instead of the hashing one": {"blocking": {"encoder": "built-in"}},
+    "no second blocking pass": {"blocking": {"n_group_neighbours": 0}},
+}
+
+
+def switched(gold: Gold) -> Iterator[tuple[str, Resolution]]:
+    """Runs of the same strings with other settings."""
+    for label, values in SWITCHED.items():
+        yield label, pipeline.resolve(gold.affiliation, pipeline.Settings().with_values(**values))
+
+
 def variants(result: Resolution) -> Iterator[tuple[str, Resolution]]:
-    """The run with one stage put in another's place, from the same candidate pairs."""
+    """The run with another stage in place of its own, from the same scored pairs."""
     for name in ("components", "hdbscan"):
         changed = replace(result, settings=result.settings.with_values(clustering={"clusterer": name}))
         yield (
@@ -133,7 +151,8 @@ def main() -> None:
         seconds = time.perf_counter() - begin
         rows = {"affiliation-resolver, all defaults": measured(result, gold, n_bootstrap=200)}
         if name != "test-in-all":
-            rows |= {label: measured(other, gold) for label, other in variants(result)}
+            others = (*switched(gold), *variants(result))
+            rows |= {label: measured(other, gold) for label, other in others}
             rows["TF-IDF + average linkage (peer)"] = peer_measured(gold)
         results[name] = {"n_strings": len(gold), "n_resolved": len(strings or gold.affiliation), "rows": rows}
         print_set(name, results[name], seconds)

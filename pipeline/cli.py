@@ -19,6 +19,7 @@ import click
 from pipeline.errors import AffilError, UsageError
 from pipeline.model_commands import models
 from pipeline.review_commands import review
+from pipeline.train_commands import pairs, published, triplets
 
 CLUSTERERS = ("average", "hdbscan", "components", "kmeans")
 DEVICES = ("auto", "cpu", "cuda")
@@ -410,6 +411,11 @@ def train_parser(
     chosen = chosen if seed is None else replace(chosen, seed=seed)
     for line in fit(LabelFiles(**given), registry, output, left_out, chosen, start):
         click.echo(line)
+
+
+train.add_command(pairs)
+train.add_command(triplets)
+train.add_command(published)
 
 
 if __name__ == "__main__":

@@ -100,9 +100,10 @@ def _stage(
 ) -> StagedRows:
     files, warnings = [], []
     for given in inputs:
-        file, found = _open(given, scratch, settings.encoding)
-        files.append(file)
-        warnings += found
+        with translated(_shown(given)):
+            file = locate(given, scratch)
+            warnings += _settle_text(file, settings.encoding)
+            files.append(file)
     if len({file.kind == "parquet" for file in files}) > 1:
         raise UsageError(
             "Parquet and other formats in one run; convert them to one format, or run them one by one"
@@ -116,33 +117,43 @@ def _stage(
         staging.close()
 
 
-def _open(given: str | Path, scratch: Path, encoding: str | None = None) -> tuple[InputFile, list[str]]:
-    """An input and what there is to say of its encoding."""
-    with translated(_shown(given)):
-        file = locate(given, scratch)
-        return file, _settle_text(file, encoding)
+def read_table(given: str | Path) -> pa.Table:
+    """One file of any supported format in, all its columns in memory out: for labels, not for a corpus.
 
-
-def read_cells(path: str | Path) -> tuple[list[str], list[list[str | None]]]:
-    """A small table in any supported format in, its column names and its rows as text out.
+    Values of text formats and workbooks are strings; lists and objects of JSONL are JSON.
 
     Raises:
-        UsageError, AffilError: as for `stage_rows`; a table without rows is one.
+        UsageError: a file or extension that is not there or not supported.
+        AffilError: content that is broken, empty or in an unknown encoding.
     """
-    with tempfile.TemporaryDirectory(prefix=".reading-") as scratch:
-        file, _ = _open(path, Path(scratch))
-        with translated(file.name):
-            found = READERS[file.kind](file)
-            rows = [list(map(_cell, row)) for batch in found.batches for row in _rows_of(batch)]
-    return list(found.columns), rows
+    import pyarrow as pa
+
+    columns, batches = _whole(given)
+    if not batches:
+        raise AffilError(f"{_shown(given)} has no rows, only a header; give a file with at least one row")
+    return pa.Table.from_batches(batches).rename_columns(columns)
 
 
-def _rows_of(batch: pa.RecordBatch) -> Iterator[tuple[object, ...]]:
-    return zip(*(column.to_pylist() for column in batch.columns), strict=True)
+def read_cells(given: str | Path) -> tuple[list[str], list[list[str | None]]]:
+    """One small file of any supported format in, its column names and its rows as text out; no rows will do.
+
+    Raises:
+        UsageError, AffilError: as for `read_table`.
+    """
+    columns, batches = _whole(given)
+    return columns, [
+        [value if value is None or isinstance(value, str) else str(value) for value in row]
+        for batch in batches
+        for row in zip(*(column.to_pylist() for column in batch.columns), strict=True)
+    ]
 
 
-def _cell(value: object) -> str | None:
-    return value if value is None or isinstance(value, str) else str(value)
+def _whole(given: str | Path) -> tuple[list[str], list[pa.RecordBatch]]:
+    with tempfile.TemporaryDirectory(prefix="affil-") as scratch, translated(_shown(given)):
+        file = locate(given, Path(scratch))
+        _settle_text(file, None)
+        rows = READERS[file.kind](file)
+        return list(rows.columns), list(rows.batches)
 
 
 def _shown(given: str | Path) -> str:

@@ -31,7 +31,7 @@ FLOORS = (
     ("settings", "run_folder", "tables", "model_list", "judgements", "review"),
     ("resolution",),
     ("job", "training", "console", "model_check"),
-    ("model_commands", "review_commands"),
+    ("model_commands", "review_commands", "train_commands"),
     ("cli",),
 )
 #: Floors of helpers that build on each other; verbs do not.

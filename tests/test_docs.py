@@ -232,6 +232,20 @@ def comments(path: Path) -> list[str]:
     return strings + [token.string for token in tokens if token.type == tokenize.COMMENT]
 
 
+def test_the_table_of_recipe_options_is_that_of_the_recipe() -> None:
+    from pipeline.training.recipe import RECIPES, Recipe
+
+    page = ROOT / "docs" / "fine-tuning.md"
+    documented = {
+        name: tomllib.loads(f"value = {default.strip('`')}")["value"]
+        for name, (default, _) in table(page, "Options of a recipe", "option").items()
+    }
+    plain = dataclasses.asdict(Recipe()).items()
+    assert documented == {name: list(v) if isinstance(v, tuple) else v for name, v in plain}
+    named = table(page, "The published recipes", "recipe")
+    assert [re.findall(r"\w+-\w+", name)[0] for name in named] == list(RECIPES)
+
+
 def test_the_table_of_published_models_is_that_of_the_presets() -> None:
     from pipeline.presets import PRESETS
 
