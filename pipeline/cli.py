@@ -253,7 +253,8 @@ def explain(run: Path, left: str, right: str, quiet: bool, as_json: bool) -> Non
     from pipeline.run_folder import read_frames
 
     tables = read_frames(run)
-    found = explanation.explain(tables.mentions, tables.pairs, left, right)
+    known = explanation.background_of(run, tables)
+    found = explanation.explain(tables.mentions, tables.pairs, left, right, known)
     if as_json:
         click.echo(json.dumps(found.to_dict()))
     elif not quiet:

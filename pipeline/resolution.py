@@ -29,7 +29,7 @@ from pipeline.clustering import (
 )
 from pipeline.consolidation import Consolidated, consolidate, mention_ids
 from pipeline.errors import UsageError
-from pipeline.explanation import Explanation, explain, weakest_links
+from pipeline.explanation import Background, Explanation, explain, weakest_links
 from pipeline.folding import Folded, fold_values, sources_of
 from pipeline.judgements import Judgements, hold
 from pipeline.model_list import load_named_encoder
@@ -37,7 +37,15 @@ from pipeline.normalization import normalize
 from pipeline.parsing import load_tagger, parse
 from pipeline.records import Forms, Matches, Mentions, Progress, ScoredPairs
 from pipeline.run_folder import check_output, fingerprint_of, finish, staged_folder, write_tables
-from pipeline.scoring import NAMES, AdditiveModel, PairRescorer, fit_vocabulary, load_rescorer, score
+from pipeline.scoring import (
+    NAMES,
+    AdditiveModel,
+    PairFeatures,
+    PairRescorer,
+    fit_vocabulary,
+    load_rescorer,
+    score,
+)
 from pipeline.settings import Settings
 from pipeline.stage_log import StageLog
 from pipeline.tables import (
@@ -260,7 +268,12 @@ class Resolution:
 
     def explain(self, left: str, right: str) -> Explanation:
         """Why two strings (or mention ids) are, or are not, one institution."""
-        return explain(self.mentions, self.pairs, left, right)
+        return explain(self.mentions, self.pairs, left, right, self._background)
+
+    @cached_property
+    def _background(self) -> Background:
+        vocabulary = fit_vocabulary(self.forms, self.settings.scoring.model)
+        return Background(self.settings, self.constraints, PairFeatures(self.forms, vocabulary))
 
     @property
     def frames(self) -> RunFrames:

@@ -69,10 +69,7 @@ def worth_asking(frames: RunFrames, n: int = 100, settings: ClusteringSettings |
 
 
 def _settled(frames: RunFrames) -> Constraints:
-    rows = [] if frames.judgements is None else frames.judgements.to_dict("records")
-    said = Judgements.from_rows(
-        {str(k): v if isinstance(v, str) else None for k, v in row.items()} for row in rows
-    )
+    said = Judgements.from_frame(frames.judgements)
     return hold(said, frames.mentions["mention_id"].tolist()).constraints
 
 

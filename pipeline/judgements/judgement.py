@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,6 +13,9 @@ from pipeline.clustering import ConstraintConflictError, Constraints, must_group
 from pipeline.errors import UsageError
 from pipeline.records import Int64s, affiliation_id
 from pipeline.writing import FORMULA_STARTS
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 MUST, CANNOT, IS_ID = "must-link", "cannot-link", "is-id"
 #: What people write → verdict, and the reason that comes with it.
@@ -130,6 +134,14 @@ class Judgements:
             UsageError: a row that says nothing known, or a contradiction.
         """
         return cls(tuple(Judgement.from_cells(row, f"{source} row {n}") for n, row in enumerate(rows, 1)))
+
+    @classmethod
+    def from_frame(cls, frame: pd.DataFrame | None) -> Judgements:
+        """The table of a run, or None, to judgements."""
+        rows = [] if frame is None else frame.to_dict("records")
+        return cls.from_rows(
+            {str(name): cell if isinstance(cell, str) else None for name, cell in row.items()} for row in rows
+        )
 
     def __add__(self, other: Judgements) -> Judgements:
         return Judgements(self.items + other.items)

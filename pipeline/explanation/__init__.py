@@ -1,0 +1,19 @@
+"""Explain: why two strings are one institution or are not, and what would make it otherwise."""
+
+from pipeline.explanation.contributions import Contribution
+from pipeline.explanation.explanation import Background, Explanation, Link, explain, weakest_links
+from pipeline.explanation.paths import spanning_forest
+from pipeline.explanation.rereading import background_of
+from pipeline.explanation.separation import Sides
+
+__all__ = [
+    "Background",
+    "Contribution",
+    "Explanation",
+    "Link",
+    "Sides",
+    "background_of",
+    "explain",
+    "spanning_forest",
+    "weakest_links",
+]
