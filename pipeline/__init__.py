@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pipeline.resolution import Models, Resolution, resolve
     from pipeline.scoring import ScoringSettings, rank
     from pipeline.settings import Settings
+    from pipeline.similarity import affiliation_similarity
 
 __all__ = [
     "AffilError",
@@ -30,6 +31,7 @@ __all__ = [
     "ScoringSettings",
     "Settings",
     "UsageError",
+    "affiliation_similarity",
     "evaluate",
     "rank",
     "read_gold",
@@ -46,6 +48,7 @@ _HOME = {
     "ScoringSettings": "scoring",
     "Settings": "settings",
     "UsageError": "errors",
+    "affiliation_similarity": "similarity",
     "evaluate": "evaluation",
     "rank": "scoring",
     "read_gold": "evaluation",

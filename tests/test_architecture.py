@@ -28,7 +28,7 @@ FLOORS = (
         ),
         *("consolidation", "evaluation", "report"),
     ),
-    ("settings", "run_folder", "tables", "model_list", "judgements", "explanation", "review"),
+    ("settings", "run_folder", "tables", "model_list", "judgements", "explanation", "review", "similarity"),
     ("resolution",),
     ("job", "training", "console", "model_check"),
     ("model_commands", "review_commands", "train_commands"),
