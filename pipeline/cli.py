@@ -22,6 +22,7 @@ from pipeline.review_commands import review
 from pipeline.train_commands import pairs, published, triplets
 
 CLUSTERERS = ("average", "hdbscan", "components", "kmeans")
+PUBLISHERS = ("openalex", "crossref", "datacite")
 DEVICES = ("auto", "cpu", "cuda")
 
 
@@ -131,6 +132,12 @@ def main() -> None:
 @click.option("--column", help="Column of the affiliation strings (guessed when obvious).")
 @click.option("--id-column", help="Column of your own ids (else the row number).")
 @click.option("--count-column", help="Column that says how often a string occurs (else 1).")
+@click.option("--author-columns", help="Columns of work, author and position (a,b,c): rows are authorships.")
+@click.option(
+    "--works",
+    type=click.Choice(PUBLISHERS),
+    help="The input is JSONL of works as one of these publishes them.",
+)
 @click.option("--encoding", help="Encoding of text files (else detected).")
 @click.option(
     "--settings", "settings_file", type=click.Path(path_type=Path), help="TOML file, a table a stage."
@@ -169,7 +176,15 @@ def resolve(
 
     _settle_logs(quiet)
     settings = _settings(given)
-    reading = ReadingSettings(given["column"], given["id_column"], given["count_column"], given["encoding"])
+    columns = given["author_columns"]
+    reading = ReadingSettings(
+        column=given["column"],
+        id_column=given["id_column"],
+        count_column=given["count_column"],
+        encoding=given["encoding"],
+        author_columns=tuple(columns.split(",")) if columns is not None else None,
+        works=given["works"],
+    )
     with bars(not quiet and not as_json and sys.stderr.isatty()) as watch:
         outcome = run_job(
             inputs, output, settings, reading, judgements=judgements, overwrite=overwrite, watch=watch

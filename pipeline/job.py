@@ -8,6 +8,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from pipeline.authorships import write_authorships
 from pipeline.errors import UsageError
 from pipeline.folding import fold_rows, resolved_path, write_resolved, write_sources
 from pipeline.judgements import read_judgements
@@ -85,6 +86,9 @@ def run_job(
         result = resolve(folded, settings, judgements=said, models=models, stage_log=log)
         with log("write"):
             write_sources(staged, work / "sources.parquet")
+            if reading.authorship:
+                sources, authorships = work / "sources.parquet", work / "authorships.parquet"
+                write_authorships(staged, reading.authorship, sources, result.frames, authorships)
             write_resolved(staged, entities_of_strings(result.frames), resolved_path(staged, work))
             write_tables(work, result.frames)
             staged.path.unlink()

@@ -33,7 +33,14 @@ _ALSO_CSV = ("mentions", "institutions")
 #: What a finished run always has, and what it may have besides.
 _FILES = frozenset([MANIFEST, REPORT, *(f"{t}.parquet" for t in TABLES), *(f"{t}.csv" for t in _ALSO_CSV)])
 _MORE_FILES = frozenset(
-    ["sources.parquet", "judgements.parquet", "resolved.csv", "resolved.tsv", "resolved.parquet"]
+    [
+        "sources.parquet",
+        "judgements.parquet",
+        "authorships.parquet",
+        "resolved.csv",
+        "resolved.tsv",
+        "resolved.parquet",
+    ]
 )
 _LIBRARIES = (
     *("numpy", "pandas", "pyarrow", "duckdb", "rapidfuzz", "scikit-learn", "scipy", "faiss-cpu", "faiss-gpu"),

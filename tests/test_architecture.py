@@ -14,7 +14,18 @@ ROOT = Path(__file__).resolve().parent.parent
 FLOORS = (
     ("errors",),
     ("records", "text", "place_names", "place_words", "postcodes", "places"),
-    ("lexicon", "concepts", "presets", "writing", "encodings", "inputs", "formats", "rows", "stage_log"),
+    (
+        "lexicon",
+        "concepts",
+        "presets",
+        "writing",
+        "encodings",
+        "inputs",
+        "formats",
+        "works",
+        "rows",
+        "stage_log",
+    ),
     (
         *(
             "reading",
@@ -28,7 +39,17 @@ FLOORS = (
         ),
         *("consolidation", "evaluation", "report"),
     ),
-    ("settings", "run_folder", "tables", "model_list", "judgements", "explanation", "review", "similarity"),
+    (
+        "settings",
+        "run_folder",
+        "tables",
+        "model_list",
+        "judgements",
+        "explanation",
+        "review",
+        "similarity",
+        "authorships",
+    ),
     ("resolution",),
     ("job", "training", "console", "model_check"),
     ("model_commands", "review_commands", "train_commands"),

@@ -733,6 +733,8 @@ def test_the_choices_of_the_command_are_those_of_the_library() -> None:
     from blocking.settings import DEVICES
     from pipeline import cli
     from pipeline.clustering import CLUSTERERS
+    from pipeline.works import FORMATS
 
     assert sorted(cli.CLUSTERERS) == sorted(CLUSTERERS)
+    assert tuple(FORMATS) == cli.PUBLISHERS
     assert cli.DEVICES == DEVICES

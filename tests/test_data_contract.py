@@ -21,7 +21,7 @@ from pipeline.cli import main
 from pipeline.job import run_job
 from pipeline.reading import ReadingSettings
 
-TABLES = ("mentions", "institutions", "sources", "pairs", "set_aside", "judgements")
+TABLES = ("mentions", "institutions", "sources", "pairs", "set_aside", "judgements", "authorships")
 #: A string or more for each reason for which something is set aside, and one with a parent.
 MORE = [
     "",
@@ -61,10 +61,12 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with (folder / "more.csv").open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["id", "affiliation", "year", "n_papers", "institution"])
-        writer.writerows([f"d{n}", text, 2020, 1, ""] for n, text in enumerate(MORE))
+        writer.writerows([f"d{n}", text, n % 2 or "", 1, ""] for n, text in enumerate(MORE))
     said = folder / "judgements.csv"
     said.write_text(JUDGEMENTS, encoding="utf-8")
-    reading = ReadingSettings(id_column="id", count_column="n_papers")
+    reading = ReadingSettings(
+        id_column="id", count_column="n_papers", author_columns=("id", "institution", "year")
+    )
     inputs = [str(EXAMPLE), str(folder / "more.csv")]
     return run_job(inputs, folder / "run", reading=reading, judgements=said).folder
 
@@ -145,7 +147,17 @@ def test_example_rows_are_rows_of_the_run(run: Path, name: str) -> None:
     # Figures move when a model is fitted again; what a string says of itself does not.
     fixed = {
         *("affiliation", "affiliation_id", "mention_id", "source_id", "string", "reason", "preferred_name"),
-        *("role", "left_mention_id", "right_mention_id", "left_id", "right_id", "verdict"),
+        *(
+            "role",
+            "left_mention_id",
+            "right_mention_id",
+            "left_id",
+            "right_id",
+            "verdict",
+            "work_id",
+            "author_id",
+            "position",
+        ),
     }
     wanted = {column: value for column, value in row.items() if column in fixed}
     assert [r for r in rows if all(r[column] == value for column, value in wanted.items())]
