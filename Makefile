@@ -44,6 +44,7 @@ benchmark: $(VENV)/.installed-test ## The figures of the README; needs the label
 	$(BIN)/python benchmarks/quality.py --data $(DATA) --save benchmarks/results/quality.json
 	$(BIN)/python benchmarks/speed.py --data $(DATA) --save benchmarks/results/speed.json
 	$(BIN)/python benchmarks/threshold.py --data $(DATA)
+	$(BIN)/python benchmarks/fine_tuning.py --data $(DATA) --output out/fine-tuning --save benchmarks/results/fine_tuning.json
 	$(BIN)/python benchmarks/table.py --write
 
 models: $(VENV)/.installed-test ## Fit the shipped models again.
