@@ -10,9 +10,12 @@ from blocking import BlockingSettings, Encoder, load_encoder
 from blocking.encoders import BUILT_IN
 from pipeline.errors import UsageError
 from pipeline.presets import PRESETS, Preset, locate, locate_kind
+from pipeline.scoring import BUILT_IN_RERANKER, NO_RERANKER
 
 #: The name under which settings ask for the encoder in the package.
 BUILT_IN_ENCODER = "built-in"
+#: What lists call the reranker in the package: settings say "built-in", as of the encoder.
+SHIPPED_RERANKER = "reranker"
 
 
 def encoder_source(name: str) -> str:
@@ -20,9 +23,11 @@ def encoder_source(name: str) -> str:
     return str(files("pipeline") / "models" / "encoder") if name == BUILT_IN_ENCODER else locate(name)[1]
 
 
-def reranker_source(name: str | None) -> str | None:
-    """A reranker's name in settings to the folder or hub id it stands for."""
-    return locate(name)[1] if name else None
+def reranker_source(name: str) -> str | None:
+    """A reranker's name in settings to the folder or hub id it stands for, None for none."""
+    if name == BUILT_IN_RERANKER:
+        return str(files("pipeline") / "models" / "reranker")
+    return None if name == NO_RERANKER else locate(name)[1]
 
 
 def load_named_encoder(settings: BlockingSettings) -> Encoder:

@@ -268,9 +268,10 @@ def test_constraints_hold(result: Resolution) -> None:
 def test_a_rescorer_can_be_an_object_of_ones_own() -> None:
     class Contrary:
         name = "contrary"
+        combination = None
         asked = 0
 
-        def logits(self, left, right, on_progress=None):
+        def rescore(self, features, left, right, on_progress=None):
             assert len(left) == len(right)
             self.asked += len(left)
             return np.full(len(left), -20.0)

@@ -15,8 +15,8 @@ from pipeline.errors import UsageError
 from pipeline.folding import fold_values
 from pipeline.normalization import normalize
 from pipeline.parsing import parse
-from pipeline.records import Forms, ScoredPairs
-from pipeline.scoring import ScoringSettings, fit_vocabulary, score
+from pipeline.records import Combination, Forms, ScoredPairs
+from pipeline.scoring import PairFeatures, ScoringSettings, fit_vocabulary, score
 from pipeline.scoring.score import doubtful
 
 TRUE = [
@@ -107,13 +107,19 @@ class Spy:
     """A rescorer that remembers what it was asked, and answers with the length of the left text."""
 
     name: str = "spy"
+    combination: Combination | None = None
     asked: list[tuple[str, str]] = field(default_factory=list)
 
-    def logits(
-        self, left: Sequence[str], right: Sequence[str], on_progress: Callable[..., None] | None = None
+    def rescore(
+        self,
+        features: PairFeatures,
+        left: np.ndarray,
+        right: np.ndarray,
+        on_progress: Callable[..., None] | None = None,
     ) -> np.ndarray:
-        self.asked.extend(zip(left, right, strict=True))
-        return np.array([float(len(t)) for t in left])
+        context = features.forms.context
+        self.asked.extend((context[a], context[b]) for a, b in zip(left, right, strict=True))
+        return np.array([float(len(context[i])) for i in left])
 
 
 def run(data: Prepared, settings: ScoringSettings, rescorer: Spy | None = None) -> ScoredPairs:
