@@ -30,7 +30,7 @@ from pipeline.resolution import Models, Resolution
 from pipeline.scoring import PairFeatures, fit_vocabulary
 from pipeline.scoring.score import doubtful
 
-BANDS = ((0.0, 1.0), (0.02, 0.98), (0.05, 0.95), (0.1, 0.9), (0.2, 0.8))
+BANDS = ((0.0, 1.0), (0.005, 0.99), (0.01, 0.99), (0.02, 0.98), (0.05, 0.95), (0.1, 0.9), (0.2, 0.8))
 N_SAMPLES = 1000
 
 

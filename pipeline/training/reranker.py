@@ -34,8 +34,9 @@ from pipeline.training.word_pair_module import WordPairModule, device_named, ran
 CHECKPOINT = "checkpoint.safetensors"
 #: Batches that are drawn together and parted by length: so many steps draw once.
 _N_TOGETHER = 8
-#: Feature probabilities between which training looks: beyond them a reranker is not asked.
-_BAND = (0.02, 0.98)
+#: Feature probabilities between which training looks, and fits how both models become one: beyond them lie
+#: half of the pairs, and next to nothing to be gained (`benchmarks/rescoring.py`).
+_BAND = (0.001, 0.999)
 
 
 @dataclass(frozen=True)
@@ -235,13 +236,13 @@ class Unseen:
         }
 
     def combination(self, rescored: dict[str, Float64s]) -> Combination:
-        """How both models' log-odds become one: of least log loss over the doubtful pairs of all parts."""
-        known = [(p, self.doubtful[name]) for name, p in self.parts.items()]
-        return fit_combination(
-            np.concatenate([p.logit[own] for p, own in known]),
-            np.concatenate(list(rescored.values())),
-            np.concatenate([p.is_match[own] for p, own in known]),
-        )
+        """How both models' log-odds become one: of least log loss over the doubtful pairs of the tune fold.
+
+        The calibration of the feature model is fitted there too, and the threshold of clustering chosen. The
+        strings held out of `train` would trust the feature model too much, for it has seen them.
+        """
+        pairs, own = self.parts["tune"], self.doubtful["tune"]
+        return fit_combination(pairs.logit[own], rescored["tune"], pairs.is_match[own])
 
     def combined(self, name: str, combination: Combination, rescored: Float64s) -> Float64s:
         """Calibrated log-odds of all pairs of a part: of both models where in doubt, else of the features."""
