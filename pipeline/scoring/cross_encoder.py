@@ -28,10 +28,12 @@ class PairRescorer(Protocol):
     Attributes:
         name: names it in logs.
         combination: how its log-odds and those of the feature model become one; None leaves it to settings.
+        band: feature probabilities between which it is worth asking, unless settings say another band.
     """
 
     name: str
     combination: Combination | None
+    band: tuple[float, float]
 
     def rescore(
         self, features: PairFeatures, left: Int64s, right: Int64s, on_progress: Progress | None = None
@@ -68,6 +70,7 @@ class CrossEncoderScorer:
     max_length: int | None = None
     revision: str | None = None
     combination: Combination | None = None
+    band: tuple[float, float] = (0.1, 0.9)
 
     def __post_init__(self) -> None:
         self._model = self._load()

@@ -38,7 +38,8 @@ class ScoringSettings:
         model: file of a feature model; None takes the shipped one.
         reranker: "built-in", a folder of `affil train reranker`, or preset, folder or hub id of a
             cross-encoder; "none" rescores nothing.
-        rescoring_band: pairs whose feature probability lies between the two are rescored.
+        rescoring_band: pairs whose feature probability lies between the two are rescored; None takes the
+            reranker's own band.
         rescoring: "band" or "all".
         max_rescored: at most so many pairs, the most doubtful first; 0 sets no bound.
         device: "auto", "cpu" or "cuda", for the reranker.
@@ -49,7 +50,7 @@ class ScoringSettings:
 
     model: str | None = None
     reranker: str = NO_RERANKER
-    rescoring_band: tuple[float, float] = (0.1, 0.9)
+    rescoring_band: tuple[float, float] | None = None
     rescoring: str = "band"
     max_rescored: int = 0
     device: str = "auto"
@@ -58,7 +59,7 @@ class ScoringSettings:
     revision: str | None = None
 
     def __post_init__(self) -> None:
-        if not _is_band(self.rescoring_band):
+        if self.rescoring_band is not None and not _is_band(self.rescoring_band):
             raise UsageError(
                 f"scoring.rescoring_band must be two probabilities in order, got {self.rescoring_band}"
             )
@@ -154,9 +155,12 @@ def score(
     logit = feature_logits(features, pairs, settings.model, on_progress)
     rescored = np.full(len(pairs), np.nan)
     if rescorer is not None and len(pairs):
-        chosen = doubtful(logit, settings)
+        chosen = doubtful(logit, settings, rescorer.band)
         log.info("score: %d of %d pairs go to %s", len(chosen), len(pairs), rescorer.name)
-        rescored[chosen] = rescorer.rescore(features, pairs.left[chosen], pairs.right[chosen], on_progress)
+        # What is rescored comes on top of what was scored: a bar does not run backwards.
+        n = len(pairs)
+        told = None if on_progress is None else lambda done, total: on_progress(n + done, n + total)
+        rescored[chosen] = rescorer.rescore(features, pairs.left[chosen], pairs.right[chosen], told)
     combination = rescorer.combination if rescorer else None
     return ScoredPairs(pairs.left, pairs.right, pairs.similarity, pairs.rule, logit, rescored, combination)
 
@@ -180,10 +184,10 @@ def feature_logits(
     return logit
 
 
-def doubtful(logit: Float64s, settings: ScoringSettings) -> Int64s:
-    """Numbers of the pairs that features leave in doubt, ascending."""
+def doubtful(logit: Float64s, settings: ScoringSettings, band: tuple[float, float] = (0.0, 1.0)) -> Int64s:
+    """Numbers of the pairs that features leave in doubt, ascending; `band` is for settings without one."""
     probability = 1 / (1 + np.exp(-logit))
-    low, high = settings.rescoring_band
+    low, high = settings.rescoring_band or band
     chosen = (
         np.arange(len(logit))
         if settings.rescoring == "all"

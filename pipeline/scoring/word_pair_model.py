@@ -214,6 +214,8 @@ class WordPairReranker:
     standard: Standard
     combination: Combination | None = None
     name: str = "built-in"
+    #: By gain and time (`benchmarks/rescoring.py`). Probabilities before calibration are too low.
+    band: tuple[float, float] = (0.01, 0.99)
 
     def rescore(
         self, features: PairFeatures, left: Int64s, right: Int64s, on_progress: Progress | None = None

@@ -13,8 +13,10 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from blocking.ngram_bag import NgramBagEncoder
 from pipeline.calibration import PlattScaling
@@ -264,7 +266,7 @@ def _combine(output: Path, unseen: Unseen) -> Iterator[str]:
         yield f"{name}, both: {pairs.quality(unseen.combined(name, reranker.combination, rescored[name]))}"
 
 
-def fit_combination(logit: Float64s, rescored: Float64s, is_match: Float64s) -> Combination:
+def fit_combination(logit: Float64s, rescored: Float64s, is_match: npt.NDArray[Any]) -> Combination:
     """Log-odds of both models and truth (0 or 1), shape (n,), to the weights of least log loss."""
     from sklearn.linear_model import LogisticRegression
 
