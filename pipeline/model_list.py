@@ -71,8 +71,8 @@ def _load_preset(preset: Preset, settings: BlockingSettings) -> Encoder:
 
 def list_models() -> list[dict[str, Any]]:
     """One entry a model: name, kind, licence, bytes (0: nothing stored), what it is, how to choose it."""
-    names = ("encoder", "pair_scorer", "parser")
-    encoder, scorer, parser = (files("pipeline") / "models" / name for name in names)
+    names = ("encoder", "pair_scorer", "parser", SHIPPED_RERANKER)
+    encoder, scorer, parser, reranker = (files("pipeline") / "models" / name for name in names)
     terms = len(json.loads((scorer / "model.json").read_text(encoding="utf-8"))["terms"])
     config = json.loads((encoder / "config.json").read_text(encoding="utf-8"))
     grams = (
@@ -111,6 +111,16 @@ def list_models() -> list[dict[str, Any]]:
             'default; another folder: [parsing] model; "rules": none',
         )
     )
+    entries.append(
+        _entry(
+            SHIPPED_RERANKER,
+            "reranker",
+            "Apache-2.0",
+            _size(reranker),
+            "transformer over the words and features of a pair, for pairs in doubt",
+            f"--reranker {BUILT_IN_RERANKER}",
+        )
+    )
     entries += [
         _entry(p.name, p.kind, p.licence, None, f"{p.what} ({p.n_parameters} M parameters)", p.option)
         for p in PRESETS.values()
@@ -123,7 +133,7 @@ def list_models() -> list[dict[str, Any]]:
 
 
 def _size(folder: Any) -> int:
-    return sum(len(part.read_bytes()) for part in folder.iterdir() if part.is_file())
+    return sum(len(p.read_bytes()) if p.is_file() else _size(p) for p in folder.iterdir())
 
 
 def _entry(name: str, kind: str, licence: str, size: int | None, what: str, choose: str) -> dict[str, Any]:
