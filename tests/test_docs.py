@@ -31,8 +31,9 @@ from pipeline.settings import Settings
 def setting_type(hint: Any) -> str:
     """A field's type in the words of the settings page."""
     options = [o for o in (typing.get_args(hint) or (hint,)) if o is not type(None)]
-    if typing.get_origin(hint) is tuple:
-        return {(float, float): "two numbers", (str, ...): "list of texts"}[typing.get_args(hint)]
+    of_items = hint if typing.get_origin(hint) is tuple else options[0]
+    if typing.get_origin(of_items) is tuple:
+        return {(float, float): "two numbers", (str, ...): "list of texts"}[typing.get_args(of_items)]
     return {str: "text", int: "integer", float: "number", bool: "boolean"}[options[0]]
 
 
