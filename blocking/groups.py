@@ -6,7 +6,6 @@ import logging
 
 import numpy as np
 import numpy.typing as npt
-from scipy import sparse
 
 from blocking.blocks import BlockingResult, cosines
 from blocking.keys import ranges
@@ -59,6 +58,8 @@ def block_between(
 
 def _means(blocked: BlockingResult, group: Int64s) -> tuple[Float32s, Int64s]:
     """Mean direction of each group, rows of length 1 (or of zeros), and the items that have a vector."""
+    from scipy import sparse
+
     members = np.flatnonzero(blocked.text_number >= 0)
     shape = (int(group.max()) + 1, len(blocked.vectors))
     ones = np.ones(len(members), np.float32)

@@ -144,7 +144,7 @@ def main() -> None:
 )
 @click.option("--encoder", help="Name (see affil models), folder or hub id of an encoder.")
 @click.option("--truncate-dim", type=int, help="Use only the first N dimensions of the encoder.")
-@click.option("--reranker", help="Name, folder or hub id of a cross-encoder for the doubtful pairs.")
+@click.option("--reranker", help="Name, folder or hub id of a reranker for the doubtful pairs, or none.")
 @click.option(
     "--clusterer", type=click.Choice(CLUSTERERS), help="How pairs become clusters.  [default: average]"
 )
@@ -426,6 +426,62 @@ def train_parser(
     chosen = ParserRecipe.read(recipe)
     chosen = chosen if seed is None else replace(chosen, seed=seed)
     for line in fit(LabelFiles(**given), registry, output, left_out, chosen, start):
+        click.echo(line)
+
+
+@train.command("reranker")
+@click.option(
+    "--labels",
+    "labels_file",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="TSV or CSV: affiliation, cluster, fold.",
+)
+@click.option(
+    "--registry",
+    type=click.Path(path_type=Path),
+    help="JSONL of registry records to train word vectors on; by default the built-in ones are taken.",
+)
+@click.option(
+    "--leave-out",
+    "left_out",
+    type=click.Path(path_type=Path),
+    help="TSV: ror_id, fold; records of fold names-test are not read.",
+)
+@click.option("--affiliation-column", default="affiliation", show_default=True)
+@click.option("--cluster-column", default="cluster", show_default=True)
+@click.option(
+    "--fold-column",
+    default="fold",
+    show_default=True,
+    help="Column with the values train, tune; without it a fifth of the clusters is tune.",
+)
+@click.option("--output", required=True, type=click.Path(path_type=Path), help="Folder for the reranker.")
+@click.option(
+    "--recipe", type=click.Path(path_type=Path), help="TOML file; by default the one in the package."
+)
+@click.option("--from", "start", type=click.Path(path_type=Path), help="Folder of a reranker to start from.")
+@click.option("--device", type=click.Choice(DEVICES), default="auto", show_default=True)
+@click.option("--seed", type=int, help="Of everything random; by default the recipe's.")
+def train_reranker(
+    affiliation_column: str,
+    cluster_column: str,
+    fold_column: str,
+    recipe: Path | None,
+    seed: int | None,
+    **given: Any,
+) -> None:
+    """Train the reranker on labelled strings (affiliation, cluster and, if you like, fold)."""
+    from dataclasses import replace
+
+    from pipeline.training.labels import Columns
+    from pipeline.training.reranker import RerankerRecipe
+    from pipeline.training.reranker import train_reranker as fit
+
+    columns = Columns(affiliation_column, cluster_column, fold_column)
+    chosen = RerankerRecipe.read(recipe)
+    chosen = chosen if seed is None else replace(chosen, seed=seed)
+    for line in fit(columns=columns, recipe=chosen, **given):
         click.echo(line)
 
 

@@ -51,6 +51,12 @@ class FineTuned:
     before: Similarities | None
     after: Similarities | None
 
+    def best(self, measure: str) -> Look:
+        """The look whose weights were kept: that of the last stage which is best in "loss" or "map"."""
+        # At step 0 nothing is kept.
+        looks = self.looks[-1][1:]
+        return min(looks, key=lambda look: look.test[measure] * (-1 if measure == "map" else 1))
+
 
 def fine_tune(
     recipe: Recipe,
@@ -159,6 +165,7 @@ def _encoder(run: TrainingRun, start: str, train: Material, test: Material) -> t
         f"test rows whose positive is nearer than their negative: {before.nearer:.4f} before,"
         f" {after.nearer:.4f} after"
     )
+    model.keep_prompt()
     return model.inner, FineTuned(run.work, looks, before, after)
 
 
@@ -201,7 +208,8 @@ def _write(model: Any, folder: Path, record: dict[str, Any], found: FineTuned) -
     write_json(record, folder / RECORD)
     looks = _in_one_line(found.looks)
     write_text(draw(looks, found.before, found.after), folder / PICTURE)
-    write_text(_card(record, looks), folder / "README.md")
+    kept = found.best(record["recipe"]["best"])
+    write_text(_card(record, kept), folder / "README.md")
 
 
 def _in_one_line(stages: Sequence[Sequence[Look]]) -> list[Look]:
@@ -213,12 +221,12 @@ def _in_one_line(stages: Sequence[Sequence[Look]]) -> list[Look]:
     return found
 
 
-def _card(record: dict[str, Any], looks: Sequence[Look]) -> str:
+def _card(record: dict[str, Any], kept: Look) -> str:
     recipe = record["recipe"]
-    figures = ", ".join(f"{name} {value:.4f}" for name, value in looks[-1].test.items()) if looks else ""
+    figures = ", ".join(f"{name} {value:.4f}" for name, value in kept.test.items())
     return (
         f"---\nlicense: {record['licence of the start']}\n---\n\n# Fine-tuned {recipe['kind']}\n\n"
         f"From `{record['from']}`, whose licence goes on, by `affil train published` on {record['n_train']:,}"
-        f" rows; at the last look {figures} on {record['n_test']:,} others. What was measured:"
+        f" rows; {figures} on {record['n_test']:,} others. What was measured:"
         f" [{RECORD}]({RECORD}), [{PICTURE}]({PICTURE}).\n"
     )

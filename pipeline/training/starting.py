@@ -21,6 +21,9 @@ from pipeline.presets import locate, locate_kind
 from pipeline.scoring.reranker_folder import reranker_folder
 from pipeline.training.recipe import Recipe
 
+#: What a trained model's own prompt is called.
+PROMPT = "trained"
+
 
 @dataclass
 class Prompt:
@@ -62,6 +65,12 @@ class Model:
         """The same for anchors."""
         return self._encode(self.anchor.fill(texts))
 
+    def keep_prompt(self) -> None:
+        """The prompt of positives and negatives becomes the model's own: runs read as training did."""
+        if self.other.text:
+            self.inner.prompts = {**(self.inner.prompts or {}), PROMPT: self.other.text}
+            self.inner.default_prompt_name = PROMPT
+
     def _encode(self, texts: list[str]) -> Float32s:
         self.inner.eval()
         found = self.inner.encode(texts, prompt="", show_progress_bar=False, convert_to_numpy=True)
@@ -90,7 +99,7 @@ def start_encoder(source: str, recipe: Recipe, device: str) -> Model:
     if is_mask:
         # Without a sentence a mask model has no vector: that of the folder holds where the recipe has none.
         texts = [text or next(iter(named.values()), "") for text in texts]
-        inner.prompts = {"mention": texts[1]}
+        inner.prompts = {}
     prompts = [
         Prompt(text, Template(text, inner.tokenizer, inner.max_seq_length, needs_mask=is_mask))
         if is_mask or is_template(text)

@@ -372,6 +372,10 @@ def test_the_best_look_is_kept(name: str, trained: Callable[[str], Trained]) -> 
     a, b, c = (torch.nn.functional.normalize(v, dim=1) for v in written_vectors(own))
     loss = ((a - b).square().sum(1) - (a - c).square().sum(1) + 1).relu().mean()
     assert float(loss) == pytest.approx(min(look.test["loss"] for look in own.found.looks[0][1:]), abs=1e-3)
+    assert float(loss) == pytest.approx(own.found.best("loss").test["loss"], abs=1e-3)
+    assert (
+        f"loss {own.found.best('loss').test['loss']:.4f} on" in (own.found.folder / "README.md").read_text()
+    )
 
 
 def written_vectors(own: Trained) -> list[Any]:
@@ -601,7 +605,25 @@ def test_missing_libraries_are_named(data: Path, tmp_path: Path, monkeypatch: py
         fine_tune(small("gte-triplet"), "x", data, tmp_path / "out")
 
 
-# --- the mask model, and the picture
+# --- prompts, the mask model, and the picture
+
+
+@pytest.mark.parametrize("prompt", ["query: ", "the {} is a university", "passage"])
+def test_a_run_reads_texts_as_training_did(prompt: str, data: Path, tmp_path: Path) -> None:
+    """A text to put before, a sentence, and a prompt of the model by name."""
+    recipe = small("academic-infonce", anchor_prompt=prompt, text_prompt=prompt, negatives=("given",))
+    recipe = dataclasses.replace(recipe, loss="triplet", nested_dimensions=())
+    start = published.write_gemma(tmp_path / "start", with_dense=True)
+    named = f"embeddinggemma-academic={start}"
+    found = fine_tune(recipe, named, data, tmp_path / "out", device="cpu")
+    encoder = SentenceTransformerEncoder(str(tmp_path / "out"), SentenceSettings(device="cpu"))
+    assert encoder.prompt == {"passage": "title: none | text: "}.get(prompt, prompt)
+    rows = triplets(FORMS[-N_TEST_FORMS:])
+    a, b, c = (encoder.encode(column) for column in rows.columns().values())
+    after = Similarities.of((a * b).sum(1), (a * c).sum(1))
+    assert found.after is not None
+    assert after.mean_positive == pytest.approx(found.after.mean_positive, abs=1e-3)
+    assert after.mean_negative == pytest.approx(found.after.mean_negative, abs=1e-3)
 
 
 def test_a_mask_model_that_is_trained_already_is_taken_as_it_is(tmp_path: Path) -> None:
