@@ -11,6 +11,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -235,6 +236,7 @@ def evaluate(run: Path, gold: Path, quiet: bool, as_json: bool, save: bool, **gi
     """Hold a run against labelled strings: pairwise and B³ precision, recall, F1, calibration."""
     from pipeline import evaluation
     from pipeline.console import print_evaluation
+    from pipeline.explanation import reasons_of_run
     from pipeline.report import read_run
     from pipeline.run_folder import save_evaluation
 
@@ -249,7 +251,7 @@ def evaluate(run: Path, gold: Path, quiet: bool, as_json: bool, save: bool, **gi
     )
     found = evaluation.evaluate(tables.mentions, labels, pairs=tables.pairs)
     if save:
-        save_evaluation(run, tables, found)
+        save_evaluation(run, replace(tables, reasons=reasons_of_run(run)), found)
     if as_json:
         click.echo(json.dumps(found.to_dict()))
     elif not quiet:
@@ -281,9 +283,10 @@ def explain(run: Path, left: str, right: str, quiet: bool, as_json: bool) -> Non
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
 def report(run: Path, quiet: bool) -> None:
     """Write the HTML report of a run again."""
+    from pipeline.explanation import reasons_of_run
     from pipeline.report import write_report
 
-    path = write_report(run)
+    path = write_report(run, reasons_of_run(run))
     if not quiet:
         click.echo(f"report: {path}")
 

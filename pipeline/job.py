@@ -99,7 +99,7 @@ def run_job(
             "judgements": None if judgements is None else str(judgements),
             "warnings": [*staged.warnings, *result.warnings],
         }
-        finish(work, result.frames, manifest)
+        finish(work, result.frames, manifest, result.reasons)
     return JobOutcome(folder, read_manifest(folder) or {}, was_finished=False)
 
 

@@ -29,7 +29,7 @@ from pipeline.clustering import (
 )
 from pipeline.consolidation import Consolidated, consolidate, mention_ids
 from pipeline.errors import UsageError
-from pipeline.explanation import Background, Explanation, explain, weakest_links
+from pipeline.explanation import Background, Explanation, PairReasons, explain, weakest_links
 from pipeline.folding import Folded, fold_values, sources_of
 from pipeline.judgements import Judgements, hold
 from pipeline.model_list import load_named_encoder
@@ -270,10 +270,19 @@ class Resolution:
         """Why two strings (or mention ids) are, or are not, one institution."""
         return explain(self.mentions, self.pairs, left, right, self._background)
 
+    @property
+    def reasons(self) -> PairReasons:
+        """What each feature says of pairs of mention ids, for the report."""
+        features, ids = self._features, self.consolidated.mention_id
+        return PairReasons(features, ids, self.settings.scoring.model)
+
+    @cached_property
+    def _features(self) -> PairFeatures:
+        return PairFeatures(self.forms, fit_vocabulary(self.forms, self.settings.scoring.model))
+
     @cached_property
     def _background(self) -> Background:
-        vocabulary = fit_vocabulary(self.forms, self.settings.scoring.model)
-        return Background(self.settings, self.constraints, PairFeatures(self.forms, vocabulary))
+        return Background(self.settings, self.constraints, self._features)
 
     @property
     def frames(self) -> RunFrames:
@@ -324,7 +333,8 @@ class Resolution:
                 if self.sources is not None:
                     write_parquet(self.sources, work / "sources.parquet")
                 write_tables(work, self.frames)
-                finish(work, self.frames, self.manifest | {"fingerprint": fingerprint, "inputs": []})
+                manifest = self.manifest | {"fingerprint": fingerprint, "inputs": []}
+                finish(work, self.frames, manifest, self.reasons)
         return output
 
     def _fingerprint(self) -> str:

@@ -23,7 +23,7 @@ from pipeline.writing import unwritable, write_csv, write_json, write_parquet, w
 
 if TYPE_CHECKING:
     from pipeline.evaluation import Evaluation
-    from pipeline.report import RunTables
+    from pipeline.report import Reasons, RunTables
 
 MANIFEST = "manifest.json"
 REPORT = "report.html"
@@ -213,12 +213,12 @@ def read_settings(folder: str | Path) -> Settings:
     return Settings.from_dict(manifest.get("settings", {}), f"{folder}/{MANIFEST}")
 
 
-def finish(folder: Path, frames: RunFrames, manifest: dict[str, Any]) -> None:
+def finish(folder: Path, frames: RunFrames, manifest: dict[str, Any], reasons: Reasons | None = None) -> None:
     """Report and, last, the manifest, whose presence says that the folder is complete."""
     from pipeline.report import RunTables, render_report
 
     full = _with_versions(manifest)
-    tables = RunTables(frames.mentions, frames.institutions, frames.pairs, frames.set_aside, full)
+    tables = RunTables(frames.mentions, frames.institutions, frames.pairs, frames.set_aside, full, reasons)
     write_text(render_report(tables), folder / REPORT)
     write_json(full, folder / MANIFEST)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -44,3 +45,19 @@ def contributions(
 def agree(found: tuple[Contribution, ...], logit: float) -> bool:
     """Whether summands are those of this very logit: a run of another version, or model, has others."""
     return bool(np.isclose(sum(c.log_odds for c in found), logit, atol=1e-3))
+
+
+@dataclass(frozen=True)
+class PairReasons:
+    """Pairs of mention ids to what each feature adds to their log-odds, for those who have no numbers."""
+
+    features: PairFeatures
+    mention_id: list[str]
+    model_path: str | None = None
+
+    def __call__(self, left: Sequence[str], right: Sequence[str]) -> list[list[tuple[str, float]]]:
+        """(features, log-odds) of each pair, the weightiest first, without the intercept."""
+        number = {key: i for i, key in enumerate(self.mention_id)}
+        ends = [np.array([number[key] for key in side], np.int64) for side in (left, right)]
+        found = contributions(self.features, ends[0], ends[1], self.model_path)
+        return [[(c.feature, c.log_odds) for c in pair if c.feature != "intercept"] for pair in found]

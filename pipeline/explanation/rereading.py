@@ -8,12 +8,13 @@ import numpy as np
 
 from pipeline.cleaning import clean
 from pipeline.consolidation import mention_ids
+from pipeline.explanation.contributions import PairReasons
 from pipeline.explanation.explanation import Background
 from pipeline.judgements import Judgements, hold
 from pipeline.normalization import normalize
 from pipeline.parsing import parse
 from pipeline.records import Affiliations
-from pipeline.run_folder import read_settings
+from pipeline.run_folder import read_frames, read_settings
 from pipeline.scoring import PairFeatures, fit_vocabulary
 from pipeline.settings import Settings
 from pipeline.tables import RunFrames
@@ -29,6 +30,19 @@ def background_of(run: str | Path, frames: RunFrames) -> Background:
     said = Judgements.from_frame(frames.judgements)
     held = hold(said, frames.mentions["mention_id"].tolist()).constraints
     return Background(settings, held, features_of(frames, settings))
+
+
+def reasons_of_run(run: str | Path) -> PairReasons | None:
+    """What each feature says of the pairs of a finished run; None where its strings are read otherwise now.
+
+    Raises:
+        UsageError: the folder is no finished run, or one with settings that this version does not have.
+    """
+    frames, settings = read_frames(run), read_settings(run)
+    features = features_of(frames, settings)
+    if features is None:
+        return None
+    return PairReasons(features, frames.mentions["mention_id"].tolist(), settings.scoring.model)
 
 
 def features_of(frames: RunFrames, settings: Settings) -> PairFeatures | None:
