@@ -20,7 +20,7 @@ $(VENV)/.installed-cpu: $(BIN)/python pyproject.toml constraints.txt
 
 $(VENV)/.installed-test: $(VENV)/.installed-cpu
 	$(PIP) torch
-	$(PIP) -e '.[cpu,models,test]'
+	$(PIP) -e '.[cpu,models,training,test]'
 	@touch $@
 
 demo: $(VENV)/.installed-cpu ## Resolve the example and show what came out.
@@ -44,6 +44,8 @@ benchmark: $(VENV)/.installed-test ## The figures of the README; needs the label
 	$(BIN)/python benchmarks/quality.py --data $(DATA) --save benchmarks/results/quality.json
 	$(BIN)/python benchmarks/speed.py --data $(DATA) --save benchmarks/results/speed.json
 	$(BIN)/python benchmarks/threshold.py --data $(DATA)
+	$(BIN)/python benchmarks/fine_tuning.py --data $(DATA) --output out/fine-tuning --save benchmarks/results/fine_tuning.json
+	$(BIN)/python benchmarks/rescoring.py --data $(DATA) --save benchmarks/results/rescoring.json
 	$(BIN)/python benchmarks/table.py --write
 
 models: $(VENV)/.installed-test ## Fit the shipped models again.
@@ -53,6 +55,8 @@ models: $(VENV)/.installed-test ## Fit the shipped models again.
 		$(foreach set,$(SINGLE),--single-labels $(DATA)/labelled/$(set).jsonl) --affiliation-column string --cluster-column labels \
 		--registry $(DATA)/registry/ror_records_partial.jsonl.gz --leave-out $(DATA)/folds.tsv --output pipeline/models/parser
 	$(BIN)/affil train scorer --labels $(DATA)/labelled/shared_clusters.tsv --output pipeline/models/pair_scorer
+	$(BIN)/affil train reranker --labels $(DATA)/labelled/shared_clusters.tsv --registry $(DATA)/registry/ror_records_partial.jsonl.gz \
+		--leave-out $(DATA)/folds.tsv --output pipeline/models/reranker
 
 clean:
 	rm -rf out build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -13,6 +13,7 @@ import argparse
 import csv
 import json
 import time
+import unicodedata
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -26,6 +27,8 @@ from pipeline.evaluation import Gold
 from pipeline.records import Matches
 from pipeline.resolution import Resolution
 
+#: Countries with a line of their own; the others are one.
+N_COUNTRIES = 10
 MEASURES = ("pair_precision", "pair_recall", "pair_f1", "b3_precision", "b3_recall", "b3_f1")
 
 
@@ -61,8 +64,26 @@ def measured(result: Resolution, gold: Gold, n_bootstrap: int = 0) -> dict[str, 
     return values
 
 
+#: The defaults with one stage switched off, or with another model in its place.
+SWITCHED: dict[str, dict[str, dict[str, Any]]] = {
+    "parser: rules alone, no trained tagger": {"parsing": {"model": "rules"}},
+    "parser: one organisation a string": {"parsing": {"split_organizations": False}},
+    "no key rules: neighbours alone propose": {
+        "normalization": {"use_same_form": False, "use_acronym_place": False, "use_transliteration": False}
+    },
+    "trained encoder instead of the hashing one": {"blocking": {"encoder": "built-in"}},
+    "no second blocking pass": {"blocking": {"n_group_neighbours": 0}},
+}
+
+
+def switched(gold: Gold) -> Iterator[tuple[str, Resolution]]:
+    """Runs of the same strings with other settings."""
+    for label, values in SWITCHED.items():
+        yield label, pipeline.resolve(gold.affiliation, pipeline.Settings().with_values(**values))
+
+
 def variants(result: Resolution) -> Iterator[tuple[str, Resolution]]:
-    """The run with one stage put in another's place, from the same candidate pairs."""
+    """The run with another stage in place of its own, from the same scored pairs."""
     for name in ("components", "hdbscan"):
         changed = replace(result, settings=result.settings.with_values(clustering={"clusterer": name}))
         yield (
@@ -83,6 +104,37 @@ def variants(result: Resolution) -> Iterator[tuple[str, Resolution]]:
     )
     full = replace(result, settings=result.settings.with_values(clustering={"missing_pair_weight": 1.0}))
     yield "missing pairs count in full", full.rethreshold(result.settings.clustering.min_match_probability)
+
+
+def by_group(result: Resolution, gold: Gold) -> dict[str, dict[str, float]]:
+    """B³ of the strings of each country that the parser finds, and of each script; all strings resolved."""
+    label = dict(zip(gold.affiliation, (labels[0] for labels in gold.labels), strict=True))
+    frame = result.mentions[result.mentions["role"] == "main"]
+    frame = frame[frame["affiliation"].isin(list(label))]
+    frame = frame.assign(gold=frame["affiliation"].map(label))
+
+    def sizes(*columns: str) -> Any:
+        return frame.groupby(list(columns))["affiliation"].transform("size")
+
+    precision = sizes("gold", "entity_id") / sizes("entity_id")
+    recall = sizes("gold", "entity_id") / sizes("gold")
+    country = frame["country_code"].fillna("none found")
+    common = country.value_counts().index[:N_COUNTRIES]
+    script = frame["affiliation"].map(lambda s: "Latin" if is_latin(s) else "other scripts")
+    groups = {"country": country.where(country.isin(common), "other countries"), "script": script}
+    found = {}
+    for kind, group in groups.items():
+        for name, rows in frame.groupby(group).groups.items():
+            p, r = float(precision[rows].mean()), float(recall[rows].mean())
+            measures = {"b3_precision": p, "b3_recall": r, "b3_f1": 2 * p * r / (p + r)}
+            found[f"{kind}: {name}"] = {"n": len(rows)} | {m: round(v, 4) for m, v in measures.items()}
+    return found
+
+
+def is_latin(text: str) -> bool:
+    """Whether more than half of the letters are Latin."""
+    letters = [c for c in text if c.isalpha()]
+    return 2 * sum(unicodedata.name(c, "").startswith("LATIN") for c in letters) > len(letters)
 
 
 def peer(strings: list[str], threshold: float = 0.6) -> dict[str, str]:
@@ -133,9 +185,12 @@ def main() -> None:
         seconds = time.perf_counter() - begin
         rows = {"affiliation-resolver, all defaults": measured(result, gold, n_bootstrap=200)}
         if name != "test-in-all":
-            rows |= {label: measured(other, gold) for label, other in variants(result)}
+            others = (*switched(gold), *variants(result))
+            rows |= {label: measured(other, gold) for label, other in others}
             rows["TF-IDF + average linkage (peer)"] = peer_measured(gold)
         results[name] = {"n_strings": len(gold), "n_resolved": len(strings or gold.affiliation), "rows": rows}
+        if name == "test":
+            results[name]["groups"] = by_group(result, gold)
         print_set(name, results[name], seconds)
     if given.save:
         given.save.parent.mkdir(parents=True, exist_ok=True)
@@ -155,6 +210,8 @@ def print_set(name: str, found: dict[str, Any], seconds: float) -> None:
     bands = first["b3_recall_by_gold_size"].items()
     sizes = ", ".join(f"{k}: {v['value']:.3f} ({v['n_strings']})" for k, v in bands)
     print(f"B3 recall by gold size: {sizes}")
+    for group, row in found.get("groups", {}).items():
+        print(f"{group:30} {row['n']:6,} strings, B3 F1 {row['b3_f1']:.4f}")
     print(
         f"pairs: average precision {first['average_precision']},"
         f" calibration error {first['calibration_error']},"

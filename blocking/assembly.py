@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from blocking.conversion import read_json
-from blocking.conversion.mask_projector import MASK_POOLING
+from blocking.conversion.mask_projector import MASK_POOLING, TEMPLATE
 from blocking.conversion.plan import check_tensors, shapes_of
 from blocking.conversion.spans import read_spans
 from blocking.errors import BlockingError
@@ -16,22 +16,27 @@ from blocking.errors import BlockingError
 _PLAIN = {"bert": "bert.", "gemma3_text": "model.", "xlm-roberta": "roberta."}
 
 
-def assemble(folder: Path, device: str, pooling: str | None) -> Any:
+def assemble(folder: Path, device: str, pooling: str | None, projection: int = 0) -> Any:
     """A model folder, a device and how to pool in; the sentence model out, in float32.
 
     Args:
         folder: a folder with modules, or with a transformer alone.
         device: "cpu" or "cuda".
-        pooling: "cls" or "mean", for a transformer alone; None takes the library's default, the mean.
+        pooling: "cls" or "mean", for a transformer alone; None takes the library's default, the mean; "mask"
+            makes a model of a transformer alone whose vectors are those of its mask token, to be trained.
+        projection: dimensions that a new mask model projects to, by random weights.
     """
     import torch
     from sentence_transformers import SentenceTransformer
 
     check_transformer(folder)
     more = {"model_kwargs": {"dtype": torch.float32}, "local_files_only": True, "trust_remote_code": False}
-    if _is_mask_model(folder):
+    if is_mask_model(folder):
         modules, prompts = _mask_modules(folder), read_json(folder / "config_sentence_transformers.json")
         return SentenceTransformer(modules=modules, device=device, prompts=prompts.get("prompts"))
+    if pooling == "mask":
+        modules = _new_mask_modules(folder, projection)
+        return SentenceTransformer(modules=modules, device=device, prompts={"mention": TEMPLATE})
     if pooling is None or (folder / "modules.json").is_file():
         return SentenceTransformer(str(folder), device=device, **more)
     return SentenceTransformer(modules=_pooled(folder, pooling), device=device)
@@ -61,7 +66,8 @@ def _pooled(folder: Path, pooling: str) -> list[Any]:
     return [transformer, Pooling(transformer.get_embedding_dimension(), pooling)]
 
 
-def _is_mask_model(folder: Path) -> bool:
+def is_mask_model(folder: Path) -> bool:
+    """Whether a model's vectors are those of its mask token."""
     path = folder / "modules.json"
     if not path.is_file():
         return False
@@ -79,6 +85,21 @@ def _mask_modules(folder: Path) -> list[Any]:
     transformer = _transformer(folder)
     pooling = MaskPooling(transformer.tokenizer.mask_token_id)
     return [transformer, pooling, Dense.load(str(folder), subfolder="2_Dense", local_files_only=True)]
+
+
+def _new_mask_modules(folder: Path, projection: int) -> list[Any]:
+    """Modules as a converted mask model has them, the projection untrained."""
+    import torch
+    from sentence_transformers.sentence_transformer.modules import Dense
+
+    from blocking.mask_pooling import MaskPooling
+
+    transformer = _transformer(folder)
+    if transformer.tokenizer.mask_token_id is None:
+        raise BlockingError(f"{folder}: its tokenizer has no mask token, which pooling by one needs")
+    width = transformer.get_embedding_dimension()
+    dense = Dense(width, projection or width, activation_function=torch.nn.Identity())
+    return [transformer, MaskPooling(transformer.tokenizer.mask_token_id), dense]
 
 
 def check_transformer(folder: Path, *, is_classifier: bool = False) -> None:

@@ -58,7 +58,7 @@ def block_between(
 
 def _means(blocked: BlockingResult, group: Int64s) -> tuple[Float32s, Int64s]:
     """Mean direction of each group, rows of length 1 (or of zeros), and the items that have a vector."""
-    from scipy import sparse  # Late: importing the package is quick without it.
+    from scipy import sparse
 
     members = np.flatnonzero(blocked.text_number >= 0)
     shape = (int(group.max()) + 1, len(blocked.vectors))

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
+from sentence_transformers.base.modules import Module
 
 
-class MaskPooling(torch.nn.Module):
+class MaskPooling(Module):  # type: ignore[misc]
     """Token vectors in; each text's vector at its last mask token out."""
+
+    #: What the library writes into this module's configuration when the model is saved.
+    config_keys: ClassVar[list[str]] = ["mask_token_id"]
 
     def __init__(self, mask_token_id: int) -> None:
         super().__init__()
@@ -24,3 +28,7 @@ class MaskPooling(torch.nn.Module):
         rows = torch.arange(len(at), device=at.device)
         features["sentence_embedding"] = features["token_embeddings"][rows, at]
         return features
+
+    def save(self, output_path: str, *_: Any, **__: Any) -> None:
+        """A folder in; this module's configuration in it out."""
+        self.save_config(output_path)

@@ -107,8 +107,7 @@ class NgramBagEncoder:
         starts = range(0, len(texts), _CHUNK)
 
         def fill(start: int) -> None:
-            summed = self.features.of(texts[start : start + _CHUNK]) @ self._table
-            vectors[start : start + _CHUNK] = normalise_rows(summed)
+            vectors[start : start + _CHUNK] = normalise_rows(self.sums(texts[start : start + _CHUNK]))
 
         # SciPy and NumPy let go of the interpreter in their loops, so threads do use several cores.
         with ThreadPoolExecutor(cpu_count() or 1) as pool:
@@ -116,6 +115,11 @@ class NgramBagEncoder:
                 if on_progress:
                     on_progress(min(start + _CHUNK, len(texts)), len(texts))
         return vectors
+
+    def sums(self, texts: Sequence[str]) -> Float32s:
+        """Texts in; the sums of their features' vectors out, shape (n, dimensions), of any length."""
+        summed: Float32s = self.features.of(texts) @ self._table
+        return summed
 
     @classmethod
     def load(cls, folder: str | Path, *, truncate_dim: int | None = None) -> NgramBagEncoder:

@@ -16,35 +16,43 @@ if TYPE_CHECKING:
     from pipeline.clustering import Constraints
     from pipeline.errors import AffilError, UsageError
     from pipeline.evaluation import evaluate, read_gold
+    from pipeline.judgements import Judgements, read_judgements
     from pipeline.resolution import Models, Resolution, resolve
     from pipeline.scoring import ScoringSettings, rank
     from pipeline.settings import Settings
+    from pipeline.similarity import affiliation_similarity
 
 __all__ = [
     "AffilError",
     "Constraints",
+    "Judgements",
     "Models",
     "Resolution",
     "ScoringSettings",
     "Settings",
     "UsageError",
+    "affiliation_similarity",
     "evaluate",
     "rank",
     "read_gold",
+    "read_judgements",
     "resolve",
 ]
 
 _HOME = {
     "AffilError": "errors",
     "Constraints": "clustering",
+    "Judgements": "judgements",
     "Models": "resolution",
     "Resolution": "resolution",
     "ScoringSettings": "scoring",
     "Settings": "settings",
     "UsageError": "errors",
+    "affiliation_similarity": "similarity",
     "evaluate": "evaluation",
     "rank": "scoring",
     "read_gold": "evaluation",
+    "read_judgements": "judgements",
     "resolve": "resolution",
 }
 

@@ -23,7 +23,7 @@ class CalibrationSettings:
 
     Attributes:
         file: a calibration file (`slope`, `intercept`, as JSON); None takes the shipped one.
-        reranker_slope: what a reranker's logit is multiplied by.
+        reranker_slope: what the logit of a reranker that brings no combination is multiplied by.
         reranker_intercept: what is then added.
         reranker_weight: share of the reranker in the log-odds of a rescored pair; the rest is the features'.
     """
@@ -85,12 +85,19 @@ def _read(path: Path) -> PlattScaling:
 
 
 def calibrate(scored: ScoredPairs, settings: CalibrationSettings | None = None) -> Matches:
-    """Scored pairs become matches; a rescored pair mixes both models' log-odds."""
+    """Scored pairs become matches; a rescored pair mixes both models' log-odds.
+
+    How, a reranker's own combination says; for one without, the settings do.
+    """
     settings = settings or CalibrationSettings()
     logit = PlattScaling.load(settings.file).apply(scored.logit)
     asked = ~np.isnan(scored.rescored)
-    second = settings.reranker_slope * scored.rescored[asked] + settings.reranker_intercept
-    logit[asked] = (1 - settings.reranker_weight) * logit[asked] + settings.reranker_weight * second
+    second = scored.rescored[asked]
+    if scored.combination is not None:
+        logit[asked] = scored.combination.apply(scored.logit[asked], second)
+    else:
+        second = settings.reranker_slope * second + settings.reranker_intercept
+        logit[asked] = (1 - settings.reranker_weight) * logit[asked] + settings.reranker_weight * second
     return Matches(scored, sigmoid(logit))
 
 

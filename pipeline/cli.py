@@ -11,6 +11,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,12 @@ import click
 
 from pipeline.errors import AffilError, UsageError
 from pipeline.model_commands import models
-from pipeline.registry_commands import registry
+from pipeline.registry_commands import linker, registry
+from pipeline.review_commands import review
+from pipeline.train_commands import pairs, published, triplets
 
 CLUSTERERS = ("average", "hdbscan", "components", "kmeans")
+PUBLISHERS = ("openalex", "crossref", "datacite")
 DEVICES = ("auto", "cpu", "cuda")
 
 
@@ -130,22 +134,37 @@ def main() -> None:
 @click.option("--column", help="Column of the affiliation strings (guessed when obvious).")
 @click.option("--id-column", help="Column of your own ids (else the row number).")
 @click.option("--count-column", help="Column that says how often a string occurs (else 1).")
+@click.option("--author-columns", help="Columns of work, author and position (a,b,c): rows are authorships.")
+@click.option(
+    "--works",
+    type=click.Choice(PUBLISHERS),
+    help="The input is JSONL of works as one of these publishes them.",
+)
 @click.option("--encoding", help="Encoding of text files (else detected).")
 @click.option(
     "--settings", "settings_file", type=click.Path(path_type=Path), help="TOML file, a table a stage."
 )
 @click.option("--encoder", help="Name (see affil models), folder or hub id of an encoder.")
 @click.option("--truncate-dim", type=int, help="Use only the first N dimensions of the encoder.")
-@click.option("--reranker", help="Name, folder or hub id of a cross-encoder for the doubtful pairs.")
+@click.option("--reranker", help="Name, folder or hub id of a reranker for the doubtful pairs, or none.")
 @click.option(
     "--clusterer", type=click.Choice(CLUSTERERS), help="How pairs become clusters.  [default: average]"
 )
 @click.option("--n-clusters", type=int, help="How many clusters kmeans makes (for labels, not institutions).")
 @click.option("--device", type=click.Choice(DEVICES), help="Where models run.  [default: auto]")
+@click.option(
+    "--judgements", type=click.Path(path_type=Path), help="CSV of pairs that a person joined or kept apart."
+)
 @click.option("--overwrite", is_flag=True, help="Replace a run of other input or settings.")
 @_quiet_options
 def resolve(
-    inputs: tuple[str, ...], output: Path, quiet: bool, as_json: bool, overwrite: bool, **given: Any
+    inputs: tuple[str, ...],
+    output: Path,
+    judgements: Path | None,
+    quiet: bool,
+    as_json: bool,
+    overwrite: bool,
+    **given: Any,
 ) -> None:
     """Resolve affiliation strings into institutions.
 
@@ -159,9 +178,19 @@ def resolve(
 
     _settle_logs(quiet)
     settings = _settings(given)
-    reading = ReadingSettings(given["column"], given["id_column"], given["count_column"], given["encoding"])
+    columns = given["author_columns"]
+    reading = ReadingSettings(
+        column=given["column"],
+        id_column=given["id_column"],
+        count_column=given["count_column"],
+        encoding=given["encoding"],
+        author_columns=tuple(columns.split(",")) if columns is not None else None,
+        works=given["works"],
+    )
     with bars(not quiet and not as_json and sys.stderr.isatty()) as watch:
-        outcome = run_job(inputs, output, settings, reading, overwrite=overwrite, watch=watch)
+        outcome = run_job(
+            inputs, output, settings, reading, judgements=judgements, overwrite=overwrite, watch=watch
+        )
     if as_json:
         click.echo(
             json.dumps(
@@ -250,6 +279,7 @@ def evaluate(run: Path, gold: Path, quiet: bool, as_json: bool, save: bool, **gi
     """Hold a run against labelled strings: pairwise and B³ precision, recall, F1, calibration."""
     from pipeline import evaluation
     from pipeline.console import print_evaluation
+    from pipeline.explanation import reasons_of_run
     from pipeline.report import read_run
     from pipeline.run_folder import save_evaluation
 
@@ -264,7 +294,7 @@ def evaluate(run: Path, gold: Path, quiet: bool, as_json: bool, save: bool, **gi
     )
     found = evaluation.evaluate(tables.mentions, labels, pairs=tables.pairs)
     if save:
-        save_evaluation(run, tables, found)
+        save_evaluation(run, replace(tables, reasons=reasons_of_run(run)), found)
     if as_json:
         click.echo(json.dumps(found.to_dict()))
     elif not quiet:
@@ -283,7 +313,8 @@ def explain(run: Path, left: str, right: str, quiet: bool, as_json: bool) -> Non
     from pipeline.run_folder import read_frames
 
     tables = read_frames(run)
-    found = explanation.explain(tables.mentions, tables.pairs, left, right)
+    known = explanation.background_of(run, tables)
+    found = explanation.explain(tables.mentions, tables.pairs, left, right, known)
     if as_json:
         click.echo(json.dumps(found.to_dict()))
     elif not quiet:
@@ -295,15 +326,17 @@ def explain(run: Path, left: str, right: str, quiet: bool, as_json: bool) -> Non
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
 def report(run: Path, quiet: bool) -> None:
     """Write the HTML report of a run again."""
+    from pipeline.explanation import reasons_of_run
     from pipeline.report import write_report
 
-    path = write_report(run)
+    path = write_report(run, reasons_of_run(run))
     if not quiet:
         click.echo(f"report: {path}")
 
 
 main.add_command(models)
 main.add_command(registry)
+main.add_command(review)
 
 
 @main.group()
@@ -443,24 +476,18 @@ def train_parser(
         click.echo(line)
 
 
-@train.command("linker")
+@train.command("reranker")
 @click.option(
     "--labels",
-    "complete",
-    multiple=True,
+    "labels_file",
     required=True,
     type=click.Path(path_type=Path),
-    help="CSV, TSV, JSONL or Parquet with all ids of each string, none for none; can be given again.",
+    help="TSV or CSV: affiliation, cluster, fold.",
 )
 @click.option(
-    "--single-labels",
-    "single",
-    multiple=True,
+    "--registry",
     type=click.Path(path_type=Path),
-    help="The same with one id even where a string names several organisations.",
-)
-@click.option(
-    "--registry", required=True, type=click.Path(path_type=Path), help="File of affil registry import."
+    help="JSONL of registry records to train word vectors on; by default the built-in ones are taken.",
 )
 @click.option(
     "--leave-out",
@@ -469,28 +496,46 @@ def train_parser(
     help="TSV: ror_id, fold; records of fold names-test are not read.",
 )
 @click.option("--affiliation-column", default="affiliation", show_default=True)
-@click.option("--cluster-column", default="cluster", show_default=True, help="An id, or a list of ids.")
-@click.option("--fold-column", default="fold", show_default=True, help="Column with the values train, tune.")
-@click.option("--separator", help="What separates several ids in one cell.")
-@click.option("--output", required=True, type=click.Path(path_type=Path), help="Folder for the linker.")
+@click.option("--cluster-column", default="cluster", show_default=True)
+@click.option(
+    "--fold-column",
+    default="fold",
+    show_default=True,
+    help="Column with the values train, tune; without it a fifth of the clusters is tune.",
+)
+@click.option("--output", required=True, type=click.Path(path_type=Path), help="Folder for the reranker.")
 @click.option(
     "--recipe", type=click.Path(path_type=Path), help="TOML file; by default the one in the package."
 )
+@click.option("--from", "start", type=click.Path(path_type=Path), help="Folder of a reranker to start from.")
+@click.option("--device", type=click.Choice(DEVICES), default="auto", show_default=True)
 @click.option("--seed", type=int, help="Of everything random; by default the recipe's.")
-def train_linker(
-    registry: Path, output: Path, left_out: Path | None, recipe: Path | None, seed: int | None, **given: Any
+def train_reranker(
+    affiliation_column: str,
+    cluster_column: str,
+    fold_column: str,
+    recipe: Path | None,
+    seed: int | None,
+    **given: Any,
 ) -> None:
-    """Fit the linker on strings labelled with ids of a registry."""
+    """Train the reranker on labelled strings (affiliation, cluster and, if you like, fold)."""
     from dataclasses import replace
 
-    from pipeline.training.linker import read_linker_recipe
-    from pipeline.training.linker import train_linker as fit
-    from pipeline.training.parser import LabelFiles
+    from pipeline.training.labels import Columns
+    from pipeline.training.reranker import RerankerRecipe
+    from pipeline.training.reranker import train_reranker as fit
 
-    chosen = read_linker_recipe(recipe)
+    columns = Columns(affiliation_column, cluster_column, fold_column)
+    chosen = RerankerRecipe.read(recipe)
     chosen = chosen if seed is None else replace(chosen, seed=seed)
-    for line in fit(LabelFiles(**given), registry, output, left_out, chosen):
+    for line in fit(columns=columns, recipe=chosen, **given):
         click.echo(line)
+
+
+train.add_command(pairs)
+train.add_command(triplets)
+train.add_command(published)
+train.add_command(linker)
 
 
 if __name__ == "__main__":

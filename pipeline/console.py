@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from pipeline.model_check import ModelCheck
     from pipeline.records import Progress
 
+#: Features that are shown of a pair, the weightiest first; `--json` gives all.
+_N_FEATURES = 6
 _SUMMARY = {
     "rows": "rows read",
     "set_aside": "occurrences set aside",
@@ -171,7 +173,7 @@ def _plain_lines(text: str) -> str:
 
 
 def print_explanation(found: Explanation) -> None:
-    """The answer in one line, then the chain of pairs with its weakest link marked."""
+    """The answer in one line, the chain of pairs with its weakest link marked, what would part both."""
     from rich.console import Console
 
     console = Console(highlight=False, soft_wrap=True)
@@ -184,21 +186,46 @@ def print_explanation(found: Explanation) -> None:
         _print_link(console, found.direct, False)
     elif found.left != found.right:
         console.print("the pair itself was not proposed by blocking")
-    if len(found.chain) > 1:
+    if found.chain and found.chain != (found.direct,):
         console.print("the chain that joins them:")
         for link in found.chain:
-            _print_link(console, link, link is found.weakest)
+            _print_link(console, link, len(found.chain) > 1 and link is found.weakest)
+    console.print(_plain(_separation(found)))
+
+
+def _separation(found: Explanation) -> str:
+    """What would part, or join, the two."""
+    sides, threshold = found.sides, f"min_match_probability is {found.min_match_probability:g}"
+    if sides is None:
+        return "only a judgement would part them: cannot-link" if found.is_same else ""
+    mean = "none was compared"
+    if sides.mean_probability is not None:
+        mean = f"{sides.n_pairs:,} were compared, mean of all {sides.mean_probability:.3f}"
+    between = f"{sides.n_left:,} × {sides.n_right:,} strings: {mean}"
+    if found.is_same:
+        return (
+            f"they would part at min_match_probability {found.separating:.3f} ({threshold}), into {between}"
+        )
+    return f"between both institutions {between} ({threshold})"
 
 
 def _print_link(console: Any, link: Link, is_weakest: bool) -> None:
     mark = " [yellow]← weakest link[/]" if is_weakest else ""
-    console.print(f"  p = {link.probability:.3f}  cosine {link.similarity:.3f}  by {link.rule}{mark}")
+    said = f", {link.judgement} by judgement" if link.judgement else ""
+    cosine = "" if link.similarity is None else f"  cosine {link.similarity:.3f}"
+    reranker = "" if link.rescored_probability is None else f"  reranker {link.rescored_probability:.3f}"
+    console.print(f"  p = {link.probability:.3f}{cosine}{reranker}  by {link.rule}{said}{mark}")
     console.print(f"    {_plain(link.left)}")
     console.print(f"    {_plain(link.right)}")
     console.print(f"    [green]both:[/] {_plain(' '.join(link.shared)) or '–'}")
+    if link.alike:
+        console.print(f"    [green]alike:[/] {_plain(', '.join(f'{a} ~ {b}' for a, b in link.alike))}")
     only_left, only_right = (_plain(" ".join(words)) or "–" for words in (link.only_left, link.only_right))
     console.print(f"    [red]only one:[/] {only_left} / {only_right}")
     console.print(f"    place: {_plain(link.place)}")
+    if link.contributions:
+        shown = [c for c in link.contributions if c.feature != "intercept"][:_N_FEATURES]
+        console.print(f"    features: {_plain(', '.join(f'{c.feature} {c.log_odds:+.2f}' for c in shown))}")
 
 
 def _plain(text: object) -> str:

@@ -140,7 +140,7 @@ def _text_batches(stream: TextIO) -> Iterator[pa.RecordBatch]:
 def read_jsonl(file: InputFile) -> Rows:
     """One JSON object a line; columns are all fields that occur, in the order of their first line."""
     names: dict[str, None] = {}
-    for _, records in _json_records(file):
+    for _, records in json_records(file):
         for record in records:
             if not names.keys() >= record.keys():
                 names.update(dict.fromkeys(record))
@@ -151,8 +151,8 @@ def read_jsonl(file: InputFile) -> Rows:
     return rows
 
 
-def _json_records(file: InputFile) -> Iterator[tuple[list[int], list[dict[str, object]]]]:
-    """Line numbers and objects, batch by batch."""
+def json_records(file: InputFile) -> Iterator[tuple[list[int], list[dict[str, object]]]]:
+    """The objects of a JSONL file and the numbers of their lines, batch by batch; numbers stay text."""
     # Only "\n" ends a line: JSON strings may hold U+2028 and the like as they are.
     stream, n_done, size = file.open_text(newline="\n"), 0, _FIRST_ROWS
     while lines := list(islice(stream, size)):
@@ -180,7 +180,7 @@ _JSON = json.JSONDecoder(parse_int=str, parse_float=str, parse_constant=str)
 
 
 def _json_batches(file: InputFile, names: list[str], nested: dict[str, int]) -> Iterator[pa.RecordBatch]:
-    for numbers, records in _json_records(file):
+    for numbers, records in json_records(file):
         columns = []
         for name in names:
             values = [record.get(name) for record in records]

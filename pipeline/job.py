@@ -8,8 +8,10 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from pipeline.authorships import write_authorships
 from pipeline.errors import UsageError
 from pipeline.folding import fold_rows, resolved_path, write_resolved, write_sources
+from pipeline.judgements import read_judgements
 from pipeline.model_list import encoder_source, reranker_source
 from pipeline.reading import ReadingSettings, stage_rows
 from pipeline.resolution import Models, resolve
@@ -44,12 +46,13 @@ def run_job(
     settings: Settings | None = None,
     reading: ReadingSettings | None = None,
     *,
+    judgements: str | Path | None = None,
     overwrite: bool = False,
     watch: Watcher | None = None,
 ) -> JobOutcome:
     """Input files (or `-`) become a run folder, all of it or nothing.
 
-    The same input and settings again, into the same folder, are not run again.
+    The same input, settings and judgements again, into the same folder, are not run again.
 
     Raises:
         UsageError: a file, column, setting or output folder is not what it should be.
@@ -57,11 +60,15 @@ def run_job(
     """
     settings, reading, folder = settings or Settings(), reading or ReadingSettings(), Path(output)
     _require_text(inputs)
-    asked = {"settings": settings.to_dict(), "reading": vars(reading)}
-    models_on_disk = _model_files(settings)
+    asked: dict[str, Any] = {"settings": settings.to_dict(), "reading": vars(reading)}
+    said = read_judgements(judgements) if judgements is not None else None
+    besides = _model_files(settings)
+    if judgements is not None:
+        asked["judgements"] = True
+        besides.append(Path(judgements))
     # A stream can be read only once: its fingerprint is that of the staged rows.
     is_stream = any(_is_stream(i) for i in inputs)
-    early = None if is_stream else fingerprint_of([*map(Path, inputs), *models_on_disk], asked)
+    early = None if is_stream else fingerprint_of([*map(Path, inputs), *besides], asked)
     if early and check_output(folder, early, overwrite):
         return JobOutcome(folder, read_manifest(folder) or {}, was_finished=True)
     check_is_run(folder)
@@ -71,14 +78,17 @@ def run_job(
     with staged_folder(folder) as work:
         with log("read") as tick:
             staged = stage_rows(inputs, work / ".rows.parquet", reading, tick)
-        fingerprint = early or fingerprint_of([staged.path, *models_on_disk], asked)
+        fingerprint = early or fingerprint_of([staged.path, *besides], asked)
         if not early and check_output(folder, fingerprint, overwrite):
             return JobOutcome(folder, read_manifest(folder) or {}, was_finished=True)
         with log("fold rows"):
             folded = fold_rows(staged)
-        result = resolve(folded, settings, models=models, stage_log=log)
+        result = resolve(folded, settings, judgements=said, models=models, stage_log=log)
         with log("write"):
             write_sources(staged, work / "sources.parquet")
+            if reading.authorship:
+                sources, authorships = work / "sources.parquet", work / "authorships.parquet"
+                write_authorships(staged, reading.authorship, sources, result.frames, authorships)
             write_resolved(staged, entities_of_strings(result.frames), resolved_path(staged, work))
             write_tables(work, result.frames)
             staged.path.unlink()
@@ -86,9 +96,10 @@ def run_job(
             "fingerprint": fingerprint,
             "inputs": list(inputs),
             "reading": vars(reading) | {"column": staged.column},
+            "judgements": None if judgements is None else str(judgements),
             "warnings": [*staged.warnings, *result.warnings],
         }
-        finish(work, result.frames, manifest)
+        finish(work, result.frames, manifest, result.reasons)
     return JobOutcome(folder, read_manifest(folder) or {}, was_finished=False)
 
 

@@ -7,14 +7,35 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from blocking import BlockingSettings
 from blocking.conversion import convert, native_folder
 from blocking.errors import ModelNotFoundError
 from blocking.hub import fetch, read_configurations, split_revision
+from pipeline.cleaning import clean
 from pipeline.errors import AffilError, UsageError
-from pipeline.model_list import BUILT_IN_ENCODER, encoder_source, list_models, load_named_encoder
+from pipeline.folding import fold_values
+from pipeline.model_list import (
+    BUILT_IN_ENCODER,
+    SHIPPED_RERANKER,
+    encoder_source,
+    list_models,
+    load_named_encoder,
+    reranker_source,
+)
+from pipeline.normalization import normalize
+from pipeline.parsing import parse
 from pipeline.presets import PRESETS, Preset, locate
-from pipeline.scoring import ScoringSettings, load_rescorer
+from pipeline.scoring import (
+    BUILT_IN_RERANKER,
+    PairFeatures,
+    ScoringSettings,
+    WordPairReranker,
+    fit_vocabulary,
+    load_rescorer,
+)
+from pipeline.scoring.word_pair_model import read_config
 
 #: A right conversion reproduces a card's four decimals; another pooling, prompt or RoPE is further off.
 TOLERANCE = 0.01
@@ -109,6 +130,8 @@ def check(named: str, device: str = "auto") -> ModelCheck:
         AffilError, BlockingError: it cannot be loaded.
     """
     preset, source = locate(named)
+    if named == SHIPPED_RERANKER or read_config(named) is not None:
+        return _check_word_pairs(named)
     if named not in ("hashing", BUILT_IN_ENCODER) and _kind(preset, source) == "reranker":
         return _check_reranker(named, preset, device)
     from blocking.sentence import SentenceTransformerEncoder
@@ -149,6 +172,22 @@ def _check_reranker(named: str, preset: Preset | None, device: str) -> ModelChec
     one, other = float(scorer.directed_logits(*pair)[0]), float(scorer.directed_logits(*pair[::-1])[0])
     facts["a pair"] = f"{pair[0][0]} | {pair[1][0]}: logit {one:.4f}, in the other order {other:.4f}"
     return _finished(named, preset, scorer.folder, facts, [])
+
+
+def _check_word_pairs(named: str) -> ModelCheck:
+    """A reranker of the built-in kind to what it is, and its answer for a pair."""
+    is_shipped = named == SHIPPED_RERANKER
+    source = reranker_source(BUILT_IN_RERANKER if is_shipped else named) or named
+    reranker = WordPairReranker.load(source)
+    strings = ["University of Oxford", "Univ Oxford, Oxford, England"]
+    forms = normalize(parse(clean(fold_values(strings).affiliations)))
+    one = np.zeros(1, np.int64)
+    logit = float(reranker.rescore(PairFeatures(forms, fit_vocabulary(forms)), one, one + 1)[0])
+    facts = {"kind": "reranker"} | reranker.describe()
+    facts["a pair"] = f"{strings[0]} | {strings[1]}: logit {logit:.4f} in either order"
+    if is_shipped:
+        facts["licence"] = "Apache-2.0"
+    return _finished(named, None, Path(source), facts, [])
 
 
 def _finished(

@@ -10,9 +10,12 @@ from blocking import BlockingSettings, Encoder, load_encoder
 from blocking.encoders import BUILT_IN
 from pipeline.errors import UsageError
 from pipeline.presets import PRESETS, Preset, locate, locate_kind
+from pipeline.scoring import BUILT_IN_RERANKER, NO_RERANKER
 
 #: The name under which settings ask for the encoder in the package.
 BUILT_IN_ENCODER = "built-in"
+#: What lists call the reranker in the package: settings say "built-in", as of the encoder.
+SHIPPED_RERANKER = "reranker"
 
 
 def encoder_source(name: str) -> str:
@@ -20,9 +23,11 @@ def encoder_source(name: str) -> str:
     return str(files("pipeline") / "models" / "encoder") if name == BUILT_IN_ENCODER else locate(name)[1]
 
 
-def reranker_source(name: str | None) -> str | None:
-    """A reranker's name in settings to the folder or hub id it stands for."""
-    return locate(name)[1] if name else None
+def reranker_source(name: str) -> str | None:
+    """A reranker's name in settings to the folder or hub id it stands for, None for none."""
+    if name == BUILT_IN_RERANKER:
+        return str(files("pipeline") / "models" / "reranker")
+    return None if name == NO_RERANKER else locate(name)[1]
 
 
 def load_named_encoder(settings: BlockingSettings) -> Encoder:
@@ -66,8 +71,8 @@ def _load_preset(preset: Preset, settings: BlockingSettings) -> Encoder:
 
 def list_models() -> list[dict[str, Any]]:
     """One entry a model: name, kind, licence, bytes (0: nothing stored), what it is, how to choose it."""
-    names = ("encoder", "pair_scorer", "parser")
-    encoder, scorer, parser = (files("pipeline") / "models" / name for name in names)
+    names = ("encoder", "pair_scorer", "parser", SHIPPED_RERANKER)
+    encoder, scorer, parser, reranker = (files("pipeline") / "models" / name for name in names)
     terms = len(json.loads((scorer / "model.json").read_text(encoding="utf-8"))["terms"])
     config = json.loads((encoder / "config.json").read_text(encoding="utf-8"))
     grams = (
@@ -108,6 +113,16 @@ def list_models() -> list[dict[str, Any]]:
     )
     entries.append(
         _entry(
+            SHIPPED_RERANKER,
+            "reranker",
+            "Apache-2.0",
+            _size(reranker),
+            "transformer over the words and features of a pair, for pairs in doubt",
+            f"--reranker {BUILT_IN_RERANKER}",
+        )
+    )
+    entries.append(
+        _entry(
             "linker",
             "linker",
             "Apache-2.0",
@@ -128,7 +143,7 @@ def list_models() -> list[dict[str, Any]]:
 
 
 def _size(folder: Any) -> int:
-    return sum(len(part.read_bytes()) for part in folder.iterdir() if part.is_file())
+    return sum(len(p.read_bytes()) if p.is_file() else _size(p) for p in folder.iterdir())
 
 
 def _entry(name: str, kind: str, licence: str, size: int | None, what: str, choose: str) -> dict[str, Any]:

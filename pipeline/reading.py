@@ -16,6 +16,7 @@ from pipeline.formats import READERS, Rows, translated
 from pipeline.inputs import STDIN, TEXT_KINDS, InputFile, locate, sniff_delimiter
 from pipeline.records import Progress
 from pipeline.rows import FILE, ROW, StagedRows, choose_column, field_name, require_column
+from pipeline.works import AUTHOR_COLUMNS, FORMATS, read_works
 from pipeline.writing import atomic_path, unwritable
 
 if TYPE_CHECKING:
@@ -36,19 +37,35 @@ class ReadingSettings:
         id_column: a column of source ids; without it the number of the row (from 1) is the id.
         count_column: a column of positive integers, how often the string occurs; without it once a row.
         encoding: of text files, as Python names it.
+        author_columns: the columns of work, author and position, where each row is an authorship.
+        works: the input is JSONL of works as `openalex`, `crossref` or `datacite` publishes them.
     """
 
     column: str | None = None
     id_column: str | None = None
     count_column: str | None = None
     encoding: str | None = None
+    author_columns: tuple[str, ...] | None = None
+    works: str | None = None
 
     def __post_init__(self) -> None:
+        if self.author_columns is not None and len(self.author_columns) != 3:
+            asked = ",".join(self.author_columns)
+            raise UsageError(f"--author-columns takes three names, of work, author, position; got {asked!r}")
+        if self.works is not None and self.works not in FORMATS:
+            raise UsageError(f"works must be one of {', '.join(FORMATS)}, got {self.works!r}")
+        if self.works is not None and (self.author_columns or self.column):
+            raise UsageError("works bring their own columns; leave --column and --author-columns out")
         given = [name for name in (self.column, self.id_column, self.count_column) if name is not None]
         if self.count_column is not None and given.count(self.count_column) > 1:
             raise UsageError(
                 f"column {self.count_column!r} cannot hold counts and something else; give another"
             )
+
+    @property
+    def authorship(self) -> tuple[str, ...] | None:
+        """The columns of work, author and position, None where rows are no authorships."""
+        return AUTHOR_COLUMNS if self.works else self.author_columns
 
 
 def stage_rows(
@@ -117,6 +134,45 @@ def _stage(
         staging.close()
 
 
+def read_table(given: str | Path) -> pa.Table:
+    """One file of any supported format in, all its columns in memory out: for labels, not for a corpus.
+
+    Values of text formats and workbooks are strings; lists and objects of JSONL are JSON.
+
+    Raises:
+        UsageError: a file or extension that is not there or not supported.
+        AffilError: content that is broken, empty or in an unknown encoding.
+    """
+    import pyarrow as pa
+
+    columns, batches = _whole(given)
+    if not batches:
+        raise AffilError(f"{_shown(given)} has no rows, only a header; give a file with at least one row")
+    return pa.Table.from_batches(batches).rename_columns(columns)
+
+
+def read_cells(given: str | Path) -> tuple[list[str], list[list[str | None]]]:
+    """One small file of any supported format in, its column names and its rows as text out; no rows will do.
+
+    Raises:
+        UsageError, AffilError: as for `read_table`.
+    """
+    columns, batches = _whole(given)
+    return columns, [
+        [value if value is None or isinstance(value, str) else str(value) for value in row]
+        for batch in batches
+        for row in zip(*(column.to_pylist() for column in batch.columns), strict=True)
+    ]
+
+
+def _whole(given: str | Path) -> tuple[list[str], list[pa.RecordBatch]]:
+    with tempfile.TemporaryDirectory(prefix="affil-") as scratch, translated(_shown(given)):
+        file = locate(given, Path(scratch))
+        _settle_text(file, None)
+        rows = READERS[file.kind](file)
+        return list(rows.columns), list(rows.batches)
+
+
 def _shown(given: str | Path) -> str:
     return "standard input" if str(given) == STDIN else str(given)
 
@@ -153,7 +209,7 @@ class _Staging:
     def add(self, file: InputFile) -> None:
         """All rows of one input."""
         with translated(file.name):
-            rows = READERS[file.kind](file)
+            rows = self._rows(file)
         if self._first is None:
             self._begin(file, rows)
         order = self._order(file, rows)
@@ -167,16 +223,26 @@ class _Staging:
             raise AffilError(f"{file.name} has no rows, only a header; give a file with at least one row")
         self._n_bytes_done += file.n_bytes()
 
+    def _rows(self, file: InputFile) -> Rows:
+        if self._settings.works is None:
+            return READERS[file.kind](file)
+        if file.kind != "jsonl":
+            raise UsageError(f"{file.name}: works are read from JSONL, one work a line; this is {file.kind}")
+        return read_works(file, self._settings.works)
+
     def _begin(self, file: InputFile, rows: Rows) -> None:
         self._first, self._columns = file, rows.columns
         if len(set(rows.columns)) < len(rows.columns):
             twice = next(name for name in rows.columns if rows.columns.count(name) > 1)
             raise AffilError(f"{file.name}: two columns are named {twice!r}; rename one of them")
         chosen = self._settings
-        for name in (chosen.id_column, chosen.count_column):
+        authorship = chosen.authorship or ()
+        for name in (chosen.id_column, chosen.count_column, *authorship):
             if name is not None:
                 require_column(rows.columns, name)
-        self._column = choose_column(rows.columns, chosen.column, (chosen.id_column, chosen.count_column))
+        self._column = choose_column(
+            rows.columns, chosen.column, (chosen.id_column, chosen.count_column, *authorship)
+        )
 
     def _order(self, file: InputFile, rows: Rows) -> list[int | None]:
         """Where in this file's batches each column stands; None for a JSON field that no line of it has."""
@@ -217,7 +283,8 @@ class _Staging:
         self._n_rows += len(batch)
 
     def _refuse_nested(self, file: InputFile, rows: Rows) -> None:
-        for name in (self._column, self._settings.id_column, self._settings.count_column):
+        chosen = self._settings
+        for name in (self._column, chosen.id_column, chosen.count_column, *(chosen.authorship or ())):
             if name in rows.nested:
                 raise AffilError(
                     f"{file.name}, line {rows.nested[name]}: field {name!r} holds a list or an object,"

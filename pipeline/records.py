@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -167,6 +168,19 @@ class Forms:
 
 
 @dataclass(frozen=True)
+class Combination:
+    """How the log-odds of the feature model and of a reranker become calibrated ones: a weighted sum."""
+
+    features: float
+    reranker: float
+    intercept: float
+
+    def apply(self, logit: Float64s, rescored: Float64s) -> Float64s:
+        """Log-odds of both models, shape (n,), to calibrated ones."""
+        return self.features * logit + self.reranker * rescored + self.intercept
+
+
+@dataclass(frozen=True)
 class ScoredPairs:
     """Candidate pairs with a model's raw output beside the similarity; nothing is overwritten.
 
@@ -175,7 +189,8 @@ class ScoredPairs:
         similarity: cosine that blocking measured.
         rule: bit set of the rules that proposed the pair.
         logit: log-odds of the feature model.
-        rescored: logit of the cross-encoder, NaN where it was not asked.
+        rescored: logit of the reranker, NaN where it was not asked.
+        combination: how both logits of a rescored pair become one; None leaves it to the settings.
     """
 
     left: Int64s
@@ -184,6 +199,7 @@ class ScoredPairs:
     rule: npt.NDArray[np.uint8]
     logit: Float64s
     rescored: Float64s
+    combination: Combination | None = None
 
     def __post_init__(self) -> None:
         columns = (self.left, self.right, self.similarity, self.rule, self.logit, self.rescored)
@@ -199,10 +215,11 @@ class ScoredPairs:
         """These and other pairs, ordered by (left, right)."""
         if not len(other):
             return self
-        mine, theirs = vars(self), vars(other)
-        columns = {name: np.concatenate([mine[name], theirs[name]]) for name in mine}
+        names = ("left", "right", "similarity", "rule", "logit", "rescored")
+        columns = {name: np.concatenate([getattr(self, name), getattr(other, name)]) for name in names}
         order = np.lexsort([columns["right"], columns["left"]])
-        return ScoredPairs(**{name: column[order] for name, column in columns.items()})
+        ordered: dict[str, Any] = {name: column[order] for name, column in columns.items()}
+        return ScoredPairs(**ordered, combination=self.combination)
 
 
 @dataclass(frozen=True)

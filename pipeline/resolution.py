@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,20 +18,44 @@ from blocking import BlockingResult, BlockingSettings, CandidatePairs, Encoder, 
 from blocking.neighbours import nearest_neighbours
 from pipeline.calibration import PlattScaling, calibrate
 from pipeline.cleaning import clean
-from pipeline.clustering import KMEANS, Clusters, Constraints, cluster, cluster_vectors, set_siblings_apart
-from pipeline.consolidation import Consolidated, consolidate
+from pipeline.clustering import (
+    KMEANS,
+    Clusters,
+    Constraints,
+    cluster,
+    cluster_vectors,
+    must_groups,
+    set_siblings_apart,
+)
+from pipeline.consolidation import Consolidated, consolidate, mention_ids
 from pipeline.errors import UsageError
-from pipeline.explanation import Explanation, explain, weakest_links
+from pipeline.explanation import Background, Explanation, PairReasons, explain, weakest_links
 from pipeline.folding import Folded, fold_values, sources_of
+from pipeline.judgements import Judgements, hold
 from pipeline.model_list import load_named_encoder
 from pipeline.normalization import normalize
 from pipeline.parsing import load_tagger, parse
 from pipeline.records import Forms, Matches, Mentions, Progress, ScoredPairs
 from pipeline.run_folder import check_output, fingerprint_of, finish, staged_folder, write_tables
-from pipeline.scoring import NAMES, AdditiveModel, PairRescorer, fit_vocabulary, load_rescorer, score
+from pipeline.scoring import (
+    NAMES,
+    AdditiveModel,
+    PairFeatures,
+    PairRescorer,
+    fit_vocabulary,
+    load_rescorer,
+    score,
+)
 from pipeline.settings import Settings
 from pipeline.stage_log import StageLog
-from pipeline.tables import RunFrames, institutions_frame, mentions_frame, pairs_frame, set_aside_frame
+from pipeline.tables import (
+    RunFrames,
+    institutions_frame,
+    judgements_frame,
+    mentions_frame,
+    pairs_frame,
+    set_aside_frame,
+)
 from pipeline.writing import write_parquet
 
 if TYPE_CHECKING:
@@ -44,6 +68,7 @@ def resolve(
     settings: Settings | None = None,
     *,
     constraints: Constraints | None = None,
+    judgements: Judgements | None = None,
     models: Models | None = None,
     stage_log: StageLog | None = None,
 ) -> Resolution:
@@ -53,11 +78,12 @@ def resolve(
         affiliations: strings (a list, a pandas column) or folded ones; None and blank rows are set aside.
         settings: a section a stage; all defaults when left out.
         constraints: must-links and cannot-links between mention numbers; they always hold.
+        judgements: what people said of pairs of strings (`read_judgements`); it always holds, too.
         models: an encoder or a rescorer to use instead of those that settings name.
         stage_log: times each stage and tells progress bars of it.
 
     Raises:
-        AffilError: bad settings, a model that cannot be loaded, contradictory constraints.
+        AffilError: bad settings, a model that cannot be loaded, contradictory constraints or judgements.
     """
     settings = settings or Settings()
     models = models or Models.load(settings)
@@ -68,6 +94,7 @@ def resolve(
         cleaned = clean(folded.affiliations, settings.cleaning, tick)
     with stage("parse") as tick:
         mentions = parse(cleaned, settings.parsing, tick)
+    held = _held(constraints, judgements, mentions)
     with stage("normalize"):
         forms = normalize(mentions, settings.normalization)
         vocabulary = fit_vocabulary(forms, settings.scoring.model)
@@ -86,7 +113,6 @@ def resolve(
             scored = scored.joined(judge(more))
     with stage("calibrate"):
         matches = calibrate(scored, settings.calibration)
-    held = constraints or Constraints.none()
     with stage("cluster") as tick:
         if is_by_pairs:
             clusters = _cluster(matches, mentions, settings, held, tick)
@@ -95,7 +121,17 @@ def resolve(
             clusters = cluster_vectors(vectors, settings.clustering, constraints=held, on_progress=tick)
     with stage("consolidate"):
         found = consolidate(mentions, forms, matches, clusters.label, settings.canonical)
-    return Resolution(settings, folded, mentions, forms, matches, clusters, found, held, stage, sources)
+    said = judgements or Judgements()
+    return Resolution(settings, folded, mentions, forms, matches, clusters, found, held, stage, sources, said)
+
+
+def _held(constraints: Constraints | None, judgements: Judgements | None, mentions: Mentions) -> Constraints:
+    """Constraints and judgements together, refused at once where they contradict each other."""
+    held = constraints or Constraints.none()
+    if judgements:
+        held += hold(judgements, mention_ids(mentions)).constraints
+        must_groups(len(mentions), held)
+    return held
 
 
 def _folded(affiliations: Sequence[str | None] | pd.Series[Any] | Folded) -> tuple[Folded, pa.Table | None]:
@@ -168,6 +204,7 @@ class Resolution:
     constraints: Constraints
     stage_log: StageLog
     sources: pa.Table | None = None
+    judgements: Judgements = field(default_factory=Judgements)
 
     @cached_property
     def mentions(self) -> pd.DataFrame:
@@ -189,6 +226,11 @@ class Resolution:
         """What was taken out of the data path: whole strings and pieces of strings, with the reason."""
         return set_aside_frame(self.folded.set_aside + self.parsed.set_aside, self.parsed.affiliations)
 
+    @cached_property
+    def judged(self) -> pd.DataFrame | None:
+        """One row a judgement: what was said, by whom, whether this run has its strings; None without any."""
+        return judgements_frame(self.judgements, self.consolidated) if self.judgements else None
+
     @property
     def counts(self) -> dict[str, int]:
         """The figures of the summary."""
@@ -203,6 +245,8 @@ class Resolution:
             "institutions": len(self.consolidated.institutions),
             "largest_cluster": int(sizes.max()),
             "largest_component": self.clusters.largest_component,
+            "judgements": len(self.judgements),
+            "judgements_unknown": 0 if self.judged is None else int((~self.judged["is_known"]).sum()),
         }
 
     def rethreshold(self, min_match_probability: float) -> Resolution:
@@ -224,12 +268,26 @@ class Resolution:
 
     def explain(self, left: str, right: str) -> Explanation:
         """Why two strings (or mention ids) are, or are not, one institution."""
-        return explain(self.mentions, self.pairs, left, right)
+        return explain(self.mentions, self.pairs, left, right, self._background)
+
+    @property
+    def reasons(self) -> PairReasons:
+        """What each feature says of pairs of mention ids, for the report."""
+        features, ids = self._features, self.consolidated.mention_id
+        return PairReasons(features, ids, self.settings.scoring.model)
+
+    @cached_property
+    def _features(self) -> PairFeatures:
+        return PairFeatures(self.forms, fit_vocabulary(self.forms, self.settings.scoring.model))
+
+    @cached_property
+    def _background(self) -> Background:
+        return Background(self.settings, self.constraints, self._features)
 
     @property
     def frames(self) -> RunFrames:
         """The tables as a run folder holds them."""
-        return RunFrames(self.mentions, self.institutions, self.pairs, self.set_aside)
+        return RunFrames(self.mentions, self.institutions, self.pairs, self.set_aside, self.judged)
 
     @property
     def manifest(self) -> dict[str, Any]:
@@ -254,6 +312,11 @@ class Resolution:
                 f"the largest institution holds {counts['largest_cluster']:,} of {counts['mentions']:,}"
                 " mentions; look at it in the report; if it is a chain, raise min_match_probability"
             )
+        if counts["judgements_unknown"]:
+            found.append(
+                f"{counts['judgements_unknown']:,} of {counts['judgements']:,} judgements name a string that"
+                " this run does not have; see is_known in judgements.parquet"
+            )
         return found
 
     def write(self, folder: str | Path, *, overwrite: bool = False) -> Path:
@@ -270,7 +333,8 @@ class Resolution:
                 if self.sources is not None:
                     write_parquet(self.sources, work / "sources.parquet")
                 write_tables(work, self.frames)
-                finish(work, self.frames, self.manifest | {"fingerprint": fingerprint, "inputs": []})
+                manifest = self.manifest | {"fingerprint": fingerprint, "inputs": []}
+                finish(work, self.frames, manifest, self.reasons)
         return output
 
     def _fingerprint(self) -> str:
@@ -282,4 +346,5 @@ class Resolution:
             digest.update(np.ascontiguousarray(column).tobytes())
         rows = [] if self.sources is None else self.sources["affiliation_id"].to_pylist()
         digest.update("\n".join(i or "" for i in rows).encode())
+        digest.update(repr(self.judgements.items).encode())
         return fingerprint_of([], self.settings.to_dict() | {"result": digest.hexdigest()})

@@ -17,12 +17,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import AffilError, UsageError
+from pipeline.settings import Settings
 from pipeline.tables import TABLES, RunFrames, schema_of
 from pipeline.writing import unwritable, write_csv, write_json, write_parquet, write_text
 
 if TYPE_CHECKING:
     from pipeline.evaluation import Evaluation
-    from pipeline.report import RunTables
+    from pipeline.report import Reasons, RunTables
 
 MANIFEST = "manifest.json"
 REPORT = "report.html"
@@ -31,7 +32,16 @@ FORMAT = "affiliation-resolver run 1"
 _ALSO_CSV = ("mentions", "institutions")
 #: What a finished run always has, and what it may have besides.
 _FILES = frozenset([MANIFEST, REPORT, *(f"{t}.parquet" for t in TABLES), *(f"{t}.csv" for t in _ALSO_CSV)])
-_MORE_FILES = frozenset(["sources.parquet", "resolved.csv", "resolved.tsv", "resolved.parquet"])
+_MORE_FILES = frozenset(
+    [
+        "sources.parquet",
+        "judgements.parquet",
+        "authorships.parquet",
+        "resolved.csv",
+        "resolved.tsv",
+        "resolved.parquet",
+    ]
+)
 _LIBRARIES = (
     *("numpy", "pandas", "pyarrow", "duckdb", "rapidfuzz", "scikit-learn", "scipy", "faiss-cpu", "faiss-gpu"),
     *("hdbscan", "torch", "transformers", "sentence-transformers"),
@@ -157,11 +167,13 @@ def _move_in(work: Path, output: Path) -> None:
 
 
 def write_tables(folder: Path, frames: RunFrames) -> None:
-    """The four tables as Parquet, mentions and institutions as CSV too."""
+    """The tables as Parquet, mentions and institutions as CSV too."""
     import pyarrow as pa
 
-    for name in TABLES:
+    for name in (*TABLES, "judgements"):
         frame = getattr(frames, name)
+        if frame is None:
+            continue
         table = pa.Table.from_pandas(frame, schema=schema_of(frame), preserve_index=False)
         write_parquet(table, folder / f"{name}.parquet")
         if name in _ALSO_CSV:
@@ -181,18 +193,32 @@ def read_frames(folder: str | Path) -> RunFrames:
     if read_manifest(root) is None:
         raise UsageError(f"{root} is no finished run; give the output folder of `affil resolve`")
     try:
-        return RunFrames(*(pd.read_parquet(root / f"{name}.parquet") for name in TABLES))
+        frames = RunFrames(*(pd.read_parquet(root / f"{name}.parquet") for name in TABLES))
+        judged = root / "judgements.parquet"
+        return replace(frames, judgements=pd.read_parquet(judged)) if judged.exists() else frames
     except (OSError, pa.ArrowException) as error:
         reason = " ".join(str(error).split())[:200]
         raise UsageError(f"{root}: a table is missing or broken ({reason}); run again") from error
 
 
-def finish(folder: Path, frames: RunFrames, manifest: dict[str, Any]) -> None:
+def read_settings(folder: str | Path) -> Settings:
+    """The folder of a finished run in, the settings it was made with out.
+
+    Raises:
+        UsageError: the folder is no finished run, or one with settings that this version does not have.
+    """
+    manifest = read_manifest(Path(folder))
+    if manifest is None:
+        raise UsageError(f"{folder} is no finished run; give the output folder of `affil resolve`")
+    return Settings.from_dict(manifest.get("settings", {}), f"{folder}/{MANIFEST}")
+
+
+def finish(folder: Path, frames: RunFrames, manifest: dict[str, Any], reasons: Reasons | None = None) -> None:
     """Report and, last, the manifest, whose presence says that the folder is complete."""
     from pipeline.report import RunTables, render_report
 
     full = _with_versions(manifest)
-    tables = RunTables(frames.mentions, frames.institutions, frames.pairs, frames.set_aside, full)
+    tables = RunTables(frames.mentions, frames.institutions, frames.pairs, frames.set_aside, full, reasons)
     write_text(render_report(tables), folder / REPORT)
     write_json(full, folder / MANIFEST)
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from blocking.pairs import RULES
 from pipeline.consolidation import Consolidated
+from pipeline.judgements import JUDGEMENT_COLUMNS, Judgements, hold
 from pipeline.records import Affiliations, Forms, Matches, Mentions, SetAside
 
 if TYPE_CHECKING:
@@ -27,6 +28,8 @@ class RunFrames:
     institutions: pd.DataFrame
     pairs: pd.DataFrame
     set_aside: pd.DataFrame
+    #: None where the run was given no judgements.
+    judgements: pd.DataFrame | None = None
 
 
 def mentions_frame(mentions: Mentions, forms: Forms, found: Consolidated) -> pd.DataFrame:
@@ -105,6 +108,14 @@ def set_aside_frame(aside: SetAside, strings: Affiliations) -> pd.DataFrame:
     )
 
 
+def judgements_frame(judgements: Judgements, found: Consolidated) -> pd.DataFrame:
+    """Judgements, one row each, in the order of their file."""
+    unknown = {id(j) for j in hold(judgements, found.mention_id).unknown}
+    items = judgements.items
+    columns: dict[str, Any] = {name: [getattr(j, name) for j in items] for name in JUDGEMENT_COLUMNS}
+    return _frame(columns | {"is_known": np.array([id(j) not in unknown for j in items], np.bool_)})
+
+
 def _frame(columns: Mapping[str, Any]) -> pd.DataFrame:
     """Columns to a frame; a list without a value is text, which pandas cannot know."""
     import pandas as pd
@@ -119,7 +130,7 @@ def schema_of(frame: pd.DataFrame) -> pa.Schema:
 
     kinds = {
         pa.int64(): ("n_occurrences", "n_mentions"),
-        pa.bool_(): ("has_organization", "is_whole"),
+        pa.bool_(): ("has_organization", "is_whole", "is_known"),
         pa.float32(): ("similarity",),
         pa.float64(): (
             *("match_probability", "confidence", "weakest_link", "logit", "rescored_logit", "probability"),

@@ -135,10 +135,11 @@ def _csv_text(rows: list[tuple[object, ...]], delimiter: str, quoting: Literal[0
 
 def safe_cells(column: pa.Array) -> list[object]:
     """An Arrow column in, CSV cells out; text that a spreadsheet would run gets a leading apostrophe."""
-    return [_safe(value) for value in column.to_pylist()]
+    return [safe_cell(value) for value in column.to_pylist()]
 
 
-def _safe(value: object) -> object:
+def safe_cell(value: object) -> object:
+    """One value as a CSV cell; text that a spreadsheet would run gets a leading apostrophe."""
     cell = _plain(value)
     is_text = isinstance(cell, str) and isinstance(value, (str, list, dict))
     return f"'{cell}" if is_text and str(cell).startswith(FORMULA_STARTS) else cell

@@ -14,7 +14,18 @@ ROOT = Path(__file__).resolve().parent.parent
 FLOORS = (
     ("errors",),
     ("records", "text", "place_names", "place_words", "postcodes", "places"),
-    ("lexicon", "concepts", "presets", "writing", "encodings", "inputs", "formats", "rows", "stage_log"),
+    (
+        "lexicon",
+        "concepts",
+        "presets",
+        "writing",
+        "encodings",
+        "inputs",
+        "formats",
+        "works",
+        "rows",
+        "stage_log",
+    ),
     (
         *(
             "reading",
@@ -26,13 +37,23 @@ FLOORS = (
             "calibration",
             "clustering",
         ),
-        *("consolidation", "evaluation", "report", "explanation", "registry"),
+        *("consolidation", "evaluation", "report", "registry"),
     ),
     ("linking",),
-    ("settings", "run_folder", "tables", "model_list"),
+    (
+        "settings",
+        "run_folder",
+        "tables",
+        "model_list",
+        "judgements",
+        "explanation",
+        "review",
+        "similarity",
+        "authorships",
+    ),
     ("resolution",),
     ("job", "link_job", "training", "console", "model_check"),
-    ("model_commands", "registry_commands"),
+    ("model_commands", "registry_commands", "review_commands", "train_commands"),
     ("cli",),
 )
 #: Floors of helpers that build on each other; verbs do not.

@@ -148,6 +148,24 @@ def test_json_is_one_document_and_nothing_else(small: Path, tmp_path: Path) -> N
     assert {k: v for k, v in found.items() if k not in ("folder", "was_finished")} == kept
 
 
+def test_judgements_are_obeyed_and_make_another_run(small: Path, tmp_path: Path) -> None:
+    said = tmp_path / "said.csv"
+    said.write_text('left,right,verdict\n"University of Oxford, UK","ETH Zurich, Switzerland",same\nA,B,no\n')
+    options = ("--output", tmp_path / "run", "--judgements", said)
+    done = affil("resolve", small, *options, "--json")
+    found = json.loads(done.stdout)
+    assert found["judgements"] == str(said) and found["counts"]["institutions"] == 1
+    assert "1 of 2 judgements name a string" in found["warnings"][0]
+    assert {p.name for p in (tmp_path / "run").iterdir()} == FILES | {"judgements.parquet"}
+    assert json.loads(affil("resolve", small, *options, "--json").stdout)["was_finished"] is True
+    said.write_text("left,right,verdict\nA,B,no\n")
+    refuses(affil("resolve", small, *options), 2, "other input or settings", "--overwrite")
+    said.write_text("left,right,verdict\nA,B,no\nB,A,same\n")
+    refuses(affil("resolve", small, *options), 2, "row 1 keeps them apart", "row 2")
+    said.write_text("left,right\nA,B\n")
+    refuses(affil("resolve", small, *options), 2, "no column 'verdict'")
+
+
 def test_quiet_prints_nothing(small: Path, tmp_path: Path) -> None:
     done = affil("resolve", small, "--output", tmp_path / "run", "--quiet")
     assert (done.exit_code, done.stdout, done.stderr) == (0, "", "")
@@ -693,6 +711,8 @@ def test_models_lists_what_can_be_named() -> None:
     assert by_name["built-in"]["bytes"] < 9_000_000
     assert by_name["pair_scorer"]["bytes"] > 1000
     assert by_name["parser"]["bytes"] < 1_000_000
+    # With the table of word vectors in its folder.
+    assert 4_000_000 < by_name["reranker"]["bytes"] < 8_000_000
     assert {"encoder", "reranker", "pair scorer", "parser", "linker"} == {e["kind"] for e in found}
     assert all(e["licence"] and e["choose"] for e in found)
     assert "hashing" in affil("models").stdout
@@ -715,6 +735,8 @@ def test_the_choices_of_the_command_are_those_of_the_library() -> None:
     from blocking.settings import DEVICES
     from pipeline import cli
     from pipeline.clustering import CLUSTERERS
+    from pipeline.works import FORMATS
 
     assert sorted(cli.CLUSTERERS) == sorted(CLUSTERERS)
+    assert tuple(FORMATS) == cli.PUBLISHERS
     assert cli.DEVICES == DEVICES

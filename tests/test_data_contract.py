@@ -21,7 +21,7 @@ from pipeline.cli import main
 from pipeline.job import run_job
 from pipeline.reading import ReadingSettings
 
-TABLES = ("mentions", "institutions", "sources", "pairs", "set_aside")
+TABLES = ("mentions", "institutions", "sources", "pairs", "set_aside", "judgements", "authorships")
 #: A string or more for each reason for which something is set aside, and one with a parent.
 MORE = [
     "",
@@ -37,6 +37,12 @@ MORE = [
     "Prof. Dr., Department of Physics, University of Bonn",
     "Fuwai Hospital, Chinese Academy of Medical Sciences",
 ]
+
+#: One with a reason, a name and a date, and one without.
+JUDGEMENTS = """left,right,verdict,reason,judged_by,judged_at
+"Cairo Univ, Fac Med, Dept Pediat, Cairo, Egypt","University of Bonn, www.example.org",no,towns,Ada,2026-01-02
+"University of Bonn, www.example.org",Mars University,must-link,,,
+"""
 
 
 def type_name(kind: pa.DataType) -> str:
@@ -55,9 +61,14 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with (folder / "more.csv").open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["id", "affiliation", "year", "n_papers", "institution"])
-        writer.writerows([f"d{n}", text, 2020, 1, ""] for n, text in enumerate(MORE))
-    reading = ReadingSettings(id_column="id", count_column="n_papers")
-    return run_job([str(EXAMPLE), str(folder / "more.csv")], folder / "run", reading=reading).folder
+        writer.writerows([f"d{n}", text, n % 2 or "", 1, ""] for n, text in enumerate(MORE))
+    said = folder / "judgements.csv"
+    said.write_text(JUDGEMENTS, encoding="utf-8")
+    reading = ReadingSettings(
+        id_column="id", count_column="n_papers", author_columns=("id", "institution", "year")
+    )
+    inputs = [str(EXAMPLE), str(folder / "more.csv")]
+    return run_job(inputs, folder / "run", reading=reading, judgements=said).folder
 
 
 @pytest.mark.parametrize("name", TABLES)
@@ -136,7 +147,17 @@ def test_example_rows_are_rows_of_the_run(run: Path, name: str) -> None:
     # Figures move when a model is fitted again; what a string says of itself does not.
     fixed = {
         *("affiliation", "affiliation_id", "mention_id", "source_id", "string", "reason", "preferred_name"),
-        *("role", "left_mention_id", "right_mention_id"),
+        *(
+            "role",
+            "left_mention_id",
+            "right_mention_id",
+            "left_id",
+            "right_id",
+            "verdict",
+            "work_id",
+            "author_id",
+            "position",
+        ),
     }
     wanted = {column: value for column, value in row.items() if column in fixed}
     assert [r for r in rows if all(r[column] == value for column, value in wanted.items())]

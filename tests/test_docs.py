@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import dataclasses
 import io
+import json
 import os
 import re
 import shutil
@@ -30,8 +31,9 @@ from pipeline.settings import Settings
 def setting_type(hint: Any) -> str:
     """A field's type in the words of the settings page."""
     options = [o for o in (typing.get_args(hint) or (hint,)) if o is not type(None)]
-    if typing.get_origin(hint) is tuple:
-        return {(float, float): "two numbers", (str, ...): "list of texts"}[typing.get_args(hint)]
+    of_items = hint if typing.get_origin(hint) is tuple else options[0]
+    if typing.get_origin(of_items) is tuple:
+        return {(float, float): "two numbers", (str, ...): "list of texts"}[typing.get_args(of_items)]
     return {str: "text", int: "integer", float: "number", bool: "boolean"}[options[0]]
 
 
@@ -230,6 +232,30 @@ def comments(path: Path) -> list[str]:
         if isinstance(n, ast.Constant) and isinstance(n.value, str)
     ]
     return strings + [token.string for token in tokens if token.type == tokenize.COMMENT]
+
+
+def test_the_table_of_recipe_options_is_that_of_the_recipe() -> None:
+    from pipeline.training.recipe import RECIPES, Recipe
+
+    page = ROOT / "docs" / "fine-tuning.md"
+    documented = {
+        name: tomllib.loads(f"value = {default.strip('`')}")["value"]
+        for name, (default, _) in table(page, "Options of a recipe", "option").items()
+    }
+    plain = dataclasses.asdict(Recipe()).items()
+    assert documented == {name: list(v) if isinstance(v, tuple) else v for name, v in plain}
+    named = table(page, "The published recipes", "recipe")
+    assert [re.findall(r"\w+-\w+", name)[0] for name in named] == list(RECIPES)
+
+
+def test_the_figures_of_fine_tuning_are_those_of_the_saved_results() -> None:
+    text = (ROOT / "docs" / "fine-tuning.md").read_text(encoding="utf-8")
+    saved = json.loads((ROOT / "benchmarks" / "results" / "fine_tuning.json").read_text(encoding="utf-8"))
+    for name, own in saved["figures"].items():
+        assert f"{name:10} " + "  ".join(f"{value:9.4f}" for value in own.values()) in text
+    assert f"{saved['n_learned']:,} strings to learn from, {saved['n_dev']:,} set aside" in text
+    assert f"{saved['nearer_before']:.4f} before, {saved['nearer_after']:.4f} after" in text
+    assert saved["figures"]["after"]["pair_completeness"] > saved["figures"]["before"]["pair_completeness"]
 
 
 def test_the_table_of_published_models_is_that_of_the_presets() -> None:

@@ -1,6 +1,6 @@
 """Match probabilities of pairs in, a partition of the items out; or vectors in, by k-means."""
 
-from pipeline.clustering.constraints import ConstraintConflictError, Constraints
+from pipeline.clustering.constraints import ConstraintConflictError, Constraints, must_groups
 from pipeline.clustering.kmeans import cluster_vectors
 from pipeline.clustering.partition import Clusters, cluster
 from pipeline.clustering.settings import CLUSTERERS, KMEANS, ClusteringSettings
@@ -16,5 +16,6 @@ __all__ = [
     "cluster",
     "cluster_vectors",
     "mates",
+    "must_groups",
     "set_siblings_apart",
 ]

@@ -1,5 +1,5 @@
 """The report of a run: one HTML file that a person can read offline."""
 
-from pipeline.report.report import RunTables, read_run, render_report, write_report
+from pipeline.report.report import Reasons, RunTables, read_run, render_report, write_report
 
-__all__ = ["RunTables", "read_run", "render_report", "write_report"]
+__all__ = ["Reasons", "RunTables", "read_run", "render_report", "write_report"]

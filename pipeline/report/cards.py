@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,6 +15,7 @@ from pipeline.report.wording import (
     as_number,
     count,
     counted,
+    feature_name,
     is_missing,
     mark_differences,
     percent,
@@ -28,6 +30,10 @@ MIN_NEAR_MISS_PROBABILITY = 0.05
 # The links that are shown of an institution with many.
 _STRONGEST = ("Strongest link", "Second strongest")
 _WEAKEST = ("Third weakest", "Second weakest", "Weakest link")
+
+
+#: Of the features of a pair so many are shown for it, and against it, that change its log-odds by so much.
+_N_FEATURES, _MIN_LOG_ODDS = 3, 0.1
 
 
 @dataclass(frozen=True)
@@ -63,8 +69,9 @@ class Side:
 
 @dataclass(frozen=True)
 class Pair:
-    """Two strings side by side, and why they were compared."""
+    """Two strings side by side, and why they were compared; `number` is that of the pair in the evidence."""
 
+    number: int
     label: str
     left: Side
     right: Side
@@ -113,6 +120,14 @@ class Card:
 
 
 @dataclass(frozen=True)
+class Features:
+    """What speaks for a pair being one institution and what against, in words, the weightiest first."""
+
+    speak_for: list[str]
+    speak_against: list[str]
+
+
+@dataclass(frozen=True)
 class NearMiss:
     """A pair of strings whose institutions stayed apart, though they might be one."""
 
@@ -157,6 +172,31 @@ def near_misses(evidence: Evidence, limits: Limits) -> tuple[list[NearMiss], int
     _, first = np.unique(low * max(len(evidence.institutions), 1) + high, return_index=True)
     shown = across[np.sort(first)[: limits.n_near_misses]]
     return [_near_miss(evidence, pair, limits) for pair in shown], len(first)
+
+
+def features(
+    reasons: Callable[[Sequence[str], Sequence[str]], list[list[tuple[str, float]]]] | None,
+    evidence: Evidence,
+    shown: Sequence[Card | NearMiss],
+) -> dict[int, Features]:
+    """The features of all pairs that some cards show, by their numbers; empty without `reasons`."""
+    if reasons is None:
+        return {}
+    pairs = sorted({pair.number for item in shown for pair in _pairs_of(item)})
+    ids = evidence.mentions["mention_id"]
+    sides = [ids.iloc[side[pairs]].tolist() for side in (evidence.left, evidence.right)]
+    found = {}
+    for number, parts in zip(pairs, reasons(*sides), strict=True):
+        weighty = [(feature_name(name), value) for name, value in parts if abs(value) >= _MIN_LOG_ODDS]
+        found[number] = Features(
+            [f"{name} +{value:.1f}" for name, value in weighty if value > 0][:_N_FEATURES],
+            [f"{name} −{-value:.1f}" for name, value in weighty if value < 0][:_N_FEATURES],
+        )
+    return found
+
+
+def _pairs_of(item: Card | NearMiss) -> list[Pair]:
+    return item.pairs if isinstance(item, Card) else [item.pair]
 
 
 def _cards(evidence: Evidence, shown: npt.NDArray[np.intp], limits: Limits) -> list[Card]:
@@ -248,6 +288,7 @@ def _pair(evidence: Evidence, pair: int, label: str, limits: Limits) -> Pair:
     pieces = mark_differences(left["affiliation"], right["affiliation"], limits.n_characters)
     similarity, probability = float(evidence.similarity[pair]), float(evidence.probability[pair])
     return Pair(
+        number=int(pair),
         label=label,
         left=Side(pieces[0], _part(left)),
         right=Side(pieces[1], _part(right)),

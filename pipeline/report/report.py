@@ -5,7 +5,8 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -54,6 +55,9 @@ COLUMNS: dict[str, tuple[str, ...]] = {
 }
 
 
+Reasons = Callable[[Sequence[str], Sequence[str]], list[list[tuple[str, float]]]]
+
+
 @dataclass(frozen=True)
 class RunTables:
     """The tables of a run folder and its manifest; further columns are allowed, missing ones are not."""
@@ -63,6 +67,8 @@ class RunTables:
     pairs: pd.DataFrame
     set_aside: pd.DataFrame
     manifest: dict[str, Any]
+    #: Mention ids of pairs in; what each feature adds to the log-odds of each, the weightiest first, out.
+    reasons: Reasons | None = None
 
     def __post_init__(self) -> None:
         for name, columns in COLUMNS.items():
@@ -87,7 +93,13 @@ def read_run(folder: str | Path) -> RunTables:
             f"{root}: no finished run here ({', '.join(missing)} missing); give its output folder"
         )
     tables = {name: _read_table(root / f"{name}.parquet", columns) for name, columns in COLUMNS.items()}
-    return RunTables(**tables, manifest=_read_manifest(root / MANIFEST_NAME))
+    return RunTables(
+        tables["mentions"],
+        tables["institutions"],
+        tables["pairs"],
+        tables["set_aside"],
+        _read_manifest(root / MANIFEST_NAME),
+    )
 
 
 def _read_table(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
@@ -112,14 +124,18 @@ def _read_manifest(path: Path) -> dict[str, Any]:
     return manifest
 
 
-def write_report(folder: str | Path) -> Path:
+def write_report(folder: str | Path, reasons: Reasons | None = None) -> Path:
     """The folder of a finished run in, `report.html` written into it, its path out.
+
+    Args:
+        folder: the run.
+        reasons: what each feature says of a pair; without it the report leaves that out.
 
     Raises:
         UsageError: where the folder is no run folder.
         AffilError: where the report can't be written.
     """
-    page = render_report(read_run(folder))
+    page = render_report(replace(read_run(folder), reasons=reasons))
     path = Path(folder) / REPORT_NAME
     try:
         path.write_text(page, encoding="utf-8")
@@ -163,6 +179,7 @@ def _render(run: RunTables, evidence: Evidence, limits: Limits) -> str:
     environment.filters["count"] = wording.count
     environment.filters["counted"] = wording.counted
     script = environment.get_template("script.js.j2").render().encode("utf-8")
+    largest = cards.largest(evidence, limits)
     least_certain, n_joined = cards.least_certain(evidence, limits)
     near_misses, n_near_misses = cards.near_misses(evidence, limits)
     return environment.get_template("report.html.j2").render(
@@ -177,10 +194,11 @@ def _render(run: RunTables, evidence: Evidence, limits: Limits) -> str:
             *figures.silhouette_charts(run.manifest),
         ],
         n_institutions=len(run.institutions),
-        largest=cards.largest(evidence, limits),
+        largest=largest,
         least_certain=least_certain,
         n_joined=n_joined,
         near_misses=near_misses,
+        features=cards.features(run.reasons, evidence, [*largest, *least_certain, *near_misses]),
         n_near_misses=n_near_misses,
         countries=figures.countries(run.institutions),
         reasons=figures.reasons(run.set_aside, limits.n_characters),

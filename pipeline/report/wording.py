@@ -18,6 +18,40 @@ RULE_NAMES = {
     "between_groups": "near clusters",
 }
 
+#: What features are called in the report; an unknown feature is shown by its own name.
+FEATURE_NAMES = {
+    "organization_ratio": "spelling of the names",
+    "organization_token_sort": "words of the names in any order",
+    "organization_token_set": "common words of the names",
+    "organization_partial": "one name inside the other",
+    "organization_prefix": "beginning of the names",
+    "context_token_set": "common words of the strings",
+    "organization_shared": "rare words in both names",
+    "organization_shared_rarest": "rarest word in both names",
+    "organization_jaccard": "share of words in both names",
+    "organization_containment": "how much of one name the other has",
+    "organization_lacking_more": "words that one string lacks",
+    "organization_lacking_less": "words that both strings lack",
+    "organization_rarest_lacking_more": "rarest word that one string lacks",
+    "organization_rarest_lacking_less": "rarest words that both strings lack",
+    "context_jaccard": "share of words in both strings",
+    "context_shared_rarest": "rarest word in both strings",
+    "unit_jaccard": "departments",
+    "country": "country",
+    "region": "region",
+    "city": "city",
+    "numbers": "numbers in the names",
+    "modifiers_differ": "fields and compass words",
+    "only_modifiers_differ": "only fields or compass words differ",
+    "words_differ": "number of differing words",
+    "acronym": "acronyms",
+    "same_organization": "same name",
+    "same_class": "kind of institution",
+    "n_with_organization": "whether both name an organisation",
+    "weight_of_less": "how telling the names are",
+    "n_main": "main organisation or partner",
+}
+
 # Control characters, lone surrogates and the noncharacters of HTML: they would break or scramble the page.
 _UNSHOWABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
 # Scripts without spaces are compared a character at a time; elsewhere a word runs between separators.
@@ -121,6 +155,12 @@ def rule_names(rule: object) -> list[str]:
     """The rules of a pair ("neighbours+same_form") in plain words."""
     parts = shorten(rule, 200).split("+")
     return [RULE_NAMES.get(part, part.replace("_", " ").strip()) for part in parts if part.strip()]
+
+
+def feature_name(feature: str) -> str:
+    """A feature, or two of them ("city × country"), in plain words."""
+    parts = (part.strip() for part in feature.split("×"))
+    return " and ".join(FEATURE_NAMES.get(part, part.replace("_", " ")) for part in parts)
 
 
 def mark_differences(left: object, right: object, n_characters: int) -> tuple[list[Piece], list[Piece]]:

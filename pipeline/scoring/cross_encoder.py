@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -13,16 +13,41 @@ from blocking.assembly import longest_input
 from blocking.hub import split_revision
 from blocking.precision import autocast
 from pipeline.errors import AffilError, UsageError
-from pipeline.records import Progress
+from pipeline.records import Combination, Int64s, Progress
 from pipeline.scoring.reranker_folder import reranker_folder
+
+if TYPE_CHECKING:
+    from pipeline.scoring.features import PairFeatures
 
 Float64s = npt.NDArray[np.float64]
 
 
 class PairRescorer(Protocol):
-    """What can judge pairs of texts one by one, at a price."""
+    """What can judge pairs of mentions one by one, at a price.
+
+    Attributes:
+        name: names it in logs.
+        combination: how its log-odds and those of the feature model become one; None leaves it to settings.
+        band: feature probabilities between which it is worth asking, unless settings say another band.
+    """
 
     name: str
+    combination: Combination | None
+    band: tuple[float, float]
+
+    def rescore(
+        self, features: PairFeatures, left: Int64s, right: Int64s, on_progress: Progress | None = None
+    ) -> Float64s:
+        """Mention numbers, shape (n,), to log-odds that both name one institution, shape (n,).
+
+        Texts are in `features.forms`, and `features.of(left, right)` gives the features of the pairs.
+        """
+        ...
+
+
+@runtime_checkable
+class TextReranker(Protocol):
+    """What can judge pairs of texts."""
 
     def logits(
         self, left: Sequence[str], right: Sequence[str], on_progress: Progress | None = None
@@ -44,6 +69,8 @@ class CrossEncoderScorer:
     batch_size: int = 64
     max_length: int | None = None
     revision: str | None = None
+    combination: Combination | None = None
+    band: tuple[float, float] = (0.1, 0.9)
 
     def __post_init__(self) -> None:
         self._model = self._load()
@@ -74,6 +101,14 @@ class CrossEncoderScorer:
         if model.num_labels != 1:
             raise UsageError(f"reranker {self.name!r} has {model.num_labels} outputs; a reranker has one")
         return model
+
+    def rescore(
+        self, features: PairFeatures, left: Int64s, right: Int64s, on_progress: Progress | None = None
+    ) -> Float64s:
+        """Mention numbers to the log-odds of their contexts, shape (n,)."""
+        context = features.forms.context
+        first, second = ([context[i] for i in side.tolist()] for side in (left, right))
+        return self.logits(first, second, on_progress)
 
     def logits(
         self, left: Sequence[str], right: Sequence[str], on_progress: Progress | None = None

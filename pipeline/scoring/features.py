@@ -96,7 +96,8 @@ class PairFeatures:
     vocabulary: Vocabulary
 
     @cached_property
-    def _context(self) -> list[str]:
+    def context(self) -> list[str]:
+        """The concept tokens of each mention's context, as one string."""
         return [concept_text(text) for text in self.forms.context]
 
     @cached_property
@@ -144,7 +145,7 @@ class PairFeatures:
         name = self._codes["name"]
         first, again = _distinct_pairs(name[left], name[right])
         org_l, org_r = _take(self.forms.concept, left[first]), _take(self.forms.concept, right[first])
-        all_l, all_r = _take(self._context, left), _take(self._context, right)
+        all_l, all_r = _take(self.context, left), _take(self.context, right)
         ratios: dict[str, Callable[..., float]] = {
             "organization_ratio": fuzz.ratio,
             "organization_token_sort": fuzz.token_sort_ratio,
@@ -163,8 +164,8 @@ class PairFeatures:
         weight = self.vocabulary.weight
         org_l, org_r, all_l, all_r = organization[left], organization[right], context[left], context[right]
         shared, rarest = overlap(org_l, org_r, weight)
-        sum_l, max_l = lacking(org_l, all_r, _take(self._context, right), self.vocabulary)
-        sum_r, max_r = lacking(org_r, all_l, _take(self._context, left), self.vocabulary)
+        sum_l, max_l = lacking(org_l, all_r, _take(self.context, right), self.vocabulary)
+        sum_r, max_r = lacking(org_r, all_l, _take(self.context, left), self.vocabulary)
         all_shared, all_rarest = overlap(all_l, all_r, weight)
         unit_shared, _ = overlap(unit[left], unit[right], weight)
         less, more = np.minimum(w_org[left], w_org[right]), np.maximum(w_org[left], w_org[right])

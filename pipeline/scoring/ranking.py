@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pipeline.errors import UsageError
-from pipeline.scoring.cross_encoder import CrossEncoderScorer, PairRescorer
+from pipeline.scoring.cross_encoder import CrossEncoderScorer, TextReranker
 from pipeline.scoring.score import ScoringSettings, load_rescorer
 
 
@@ -26,7 +26,7 @@ def rank(
     candidates: Sequence[str],
     settings: ScoringSettings | None = None,
     *,
-    rescorer: PairRescorer | None = None,
+    rescorer: TextReranker | None = None,
 ) -> list[Ranked]:
     """One string and candidates to the candidates with their logits, the best first; ties in the order given.
 
@@ -40,15 +40,17 @@ def rank(
         rescorer: a loaded one, for many calls.
 
     Raises:
-        UsageError: settings name no reranker.
+        UsageError: settings name no reranker of texts: the built-in one reads parsed mentions.
         AffilError: it cannot be loaded.
     """
-    rescorer = rescorer or load_rescorer(settings or ScoringSettings())
-    if rescorer is None:
-        raise UsageError("rank needs a reranker: ScoringSettings(reranker='jina-affiliations'), or a folder")
-    if isinstance(rescorer, CrossEncoderScorer):
-        logit = rescorer.directed_logits([string] * len(candidates), candidates)
+    found = rescorer or load_rescorer(settings or ScoringSettings())
+    if not isinstance(found, TextReranker):
+        raise UsageError(
+            "rank needs a reranker of texts: ScoringSettings(reranker='jina-affiliations'), or a folder"
+        )
+    if isinstance(found, CrossEncoderScorer):
+        logit = found.directed_logits([string] * len(candidates), candidates)
     else:
-        logit = rescorer.logits([string] * len(candidates), candidates)
+        logit = found.logits([string] * len(candidates), candidates)
     order = np.argsort(-logit, kind="stable").tolist()
     return [Ranked(candidates[i], i, float(logit[i])) for i in order]

@@ -21,8 +21,11 @@ from pipeline.scoring.additive import AdditiveModel
 from pipeline.scoring.cross_encoder import CrossEncoderScorer, PairRescorer
 from pipeline.scoring.features import NAMES, PairFeatures
 from pipeline.scoring.tokens import Vocabulary
+from pipeline.scoring.word_pair_model import WordPairReranker, read_config
 
 log = logging.getLogger(__name__)
+#: Names under which settings ask for the reranker in the package, and for none.
+BUILT_IN_RERANKER, NO_RERANKER = "built-in", "none"
 #: Pairs whose features are held in memory at a time (29 features of 4 bytes and their strings: some 100 MB).
 _CHUNK = 200_000
 
@@ -33,8 +36,10 @@ class ScoringSettings:
 
     Attributes:
         model: file of a feature model; None takes the shipped one.
-        reranker: preset, folder or hub id of a cross-encoder; None rescores nothing.
-        rescoring_band: pairs whose feature probability lies between the two are rescored.
+        reranker: "built-in", a folder of `affil train reranker`, or preset, folder or hub id of a
+            cross-encoder; "none" rescores nothing.
+        rescoring_band: pairs whose feature probability lies between the two are rescored; None takes the
+            reranker's own band.
         rescoring: "band" or "all".
         max_rescored: at most so many pairs, the most doubtful first; 0 sets no bound.
         device: "auto", "cpu" or "cuda", for the reranker.
@@ -44,8 +49,8 @@ class ScoringSettings:
     """
 
     model: str | None = None
-    reranker: str | None = None
-    rescoring_band: tuple[float, float] = (0.1, 0.9)
+    reranker: str = NO_RERANKER
+    rescoring_band: tuple[float, float] | None = None
     rescoring: str = "band"
     max_rescored: int = 0
     device: str = "auto"
@@ -54,7 +59,7 @@ class ScoringSettings:
     revision: str | None = None
 
     def __post_init__(self) -> None:
-        if not _is_band(self.rescoring_band):
+        if self.rescoring_band is not None and not _is_band(self.rescoring_band):
             raise UsageError(
                 f"scoring.rescoring_band must be two probabilities in order, got {self.rescoring_band}"
             )
@@ -118,13 +123,17 @@ def fit_vocabulary(forms: Forms, model_path: str | None = None, *, use_prior: bo
 
 
 def load_rescorer(settings: ScoringSettings) -> PairRescorer | None:
-    """The cross-encoder that settings name, None where they name none.
+    """The reranker that settings name, None where they say "none".
 
     Raises:
         AffilError: it is missing, broken or of the wrong kind.
     """
-    if settings.reranker is None:
+    if settings.reranker == NO_RERANKER:
         return None
+    if settings.reranker == BUILT_IN_RERANKER:
+        return WordPairReranker.load()
+    if read_config(settings.reranker) is not None:
+        return WordPairReranker.load(settings.reranker)
     preset, source = locate_kind(settings.reranker, "reranker")
     max_length = settings.max_length or (preset.max_length if preset else None)
     return CrossEncoderScorer(source, settings.device, settings.batch_size, max_length, settings.revision)
@@ -139,18 +148,21 @@ def score(
     rescorer: PairRescorer | None = None,
     on_progress: Progress | None = None,
 ) -> ScoredPairs:
-    """Candidate pairs become scored pairs; `rescorer` stands in for the cross-encoder that settings name."""
+    """Candidate pairs become scored pairs; `rescorer` stands in for the one that settings name."""
     settings = settings or ScoringSettings()
     rescorer = rescorer or load_rescorer(settings)
-    logit = feature_logits(PairFeatures(forms, vocabulary), pairs, settings.model, on_progress)
+    features = PairFeatures(forms, vocabulary)
+    logit = feature_logits(features, pairs, settings.model, on_progress)
     rescored = np.full(len(pairs), np.nan)
     if rescorer is not None and len(pairs):
-        chosen = doubtful(logit, settings)
+        chosen = doubtful(logit, settings, rescorer.band)
         log.info("score: %d of %d pairs go to %s", len(chosen), len(pairs), rescorer.name)
-        texts_l = [forms.context[i] for i in pairs.left[chosen].tolist()]
-        texts_r = [forms.context[i] for i in pairs.right[chosen].tolist()]
-        rescored[chosen] = rescorer.logits(texts_l, texts_r, on_progress)
-    return ScoredPairs(pairs.left, pairs.right, pairs.similarity, pairs.rule, logit, rescored)
+        # What is rescored comes on top of what was scored: a bar does not run backwards.
+        n = len(pairs)
+        told = None if on_progress is None else lambda done, total: on_progress(n + done, n + total)
+        rescored[chosen] = rescorer.rescore(features, pairs.left[chosen], pairs.right[chosen], told)
+    combination = rescorer.combination if rescorer else None
+    return ScoredPairs(pairs.left, pairs.right, pairs.similarity, pairs.rule, logit, rescored, combination)
 
 
 def feature_logits(
@@ -172,10 +184,10 @@ def feature_logits(
     return logit
 
 
-def doubtful(logit: Float64s, settings: ScoringSettings) -> Int64s:
-    """Numbers of the pairs that features leave in doubt, ascending."""
+def doubtful(logit: Float64s, settings: ScoringSettings, band: tuple[float, float] = (0.0, 1.0)) -> Int64s:
+    """Numbers of the pairs that features leave in doubt, ascending; `band` is for settings without one."""
     probability = 1 / (1 + np.exp(-logit))
-    low, high = settings.rescoring_band
+    low, high = settings.rescoring_band or band
     chosen = (
         np.arange(len(logit))
         if settings.rescoring == "all"

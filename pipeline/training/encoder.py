@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from pipeline.training.labels import read_folds
 from pipeline.training.recall import Lookout
 from pipeline.training.recipe_files import read_recipe
 from pipeline.training.renderings import (
+    Organization,
     Renderings,
     labelled_texts,
     organizations,
@@ -133,13 +134,38 @@ def train_encoder(
     train, tune = labelled_texts(folds["train"]), labelled_texts(folds["tune"])
     found = organizations(train, registry, read_left_out(left_out))
     units = sorted({unit for unit in train.units if unit})
+    lookout = Lookout.of(tune.context, tune.label, train.context)
+    yield from _train(found, units, lookout, output, recipe)
+
+
+def train_on_names(
+    registry: Path, output: Path, left_out: Path | None = None, recipe: EncoderRecipe | None = None
+) -> Iterator[str]:
+    """A registry alone to an encoder in `output`, trained to the last step; yields a line a step.
+
+    What is trained on labelled strings afterwards then sees vectors that know no more of these than of
+    others.
+
+    Raises:
+        UsageError: no such file, or the checkpoint of another recipe.
+    """
+    found = organizations(labelled_texts([]), registry, read_left_out(left_out))
+    yield from _train(found, [], None, output, recipe or EncoderRecipe.read())
+
+
+def _train(
+    found: Sequence[Organization],
+    units: Sequence[str],
+    lookout: Lookout | None,
+    output: Path,
+    recipe: EncoderRecipe,
+) -> Iterator[str]:
     renderings = render(found, units, recipe.n_contexts, recipe.seed)
     n_labelled = int(renderings.is_labelled.sum())
     yield (
         f"{len(renderings.country):,} organisations ({n_labelled:,} with labelled strings),"
         f" {len(renderings.text):,} renderings, {len(units):,} departments"
     )
-    lookout = Lookout.of(tune.context, tune.label, train.context)
     output.mkdir(parents=True, exist_ok=True)
     yield from _Training(recipe, renderings, lookout, output).run()
     yield f"written: {output}"
@@ -157,7 +183,9 @@ class _Progress:
 class _Training:
     """The loop: batches in, the table after the best look out."""
 
-    def __init__(self, recipe: EncoderRecipe, renderings: Renderings, lookout: Lookout, output: Path) -> None:
+    def __init__(
+        self, recipe: EncoderRecipe, renderings: Renderings, lookout: Lookout | None, output: Path
+    ) -> None:
         import torch
 
         torch.set_num_threads(recipe.n_threads)
@@ -177,7 +205,7 @@ class _Training:
         if is_resumed:
             yield f"resumed at step {progress.step}"
         else:
-            yield f"step 0: tune {self._look()}"
+            yield f"step 0: {self._look()}"
         losses: list[float] = []
         while progress.step < recipe.n_steps and progress.n_looks_since < recipe.patience:
             losses.append(self._step())
@@ -186,7 +214,7 @@ class _Training:
                 line = self._look()
                 # Before the line: whoever stops at it can go on from here.
                 self._keep()
-                yield f"step {progress.step}: loss {np.mean(losses):.4f}, tune {line}"
+                yield f"step {progress.step}: loss {np.mean(losses):.4f}, {line}"
                 losses.clear()
         (self.output / CHECKPOINT).unlink(missing_ok=True)
 
@@ -216,15 +244,18 @@ class _Training:
         return float(loss.detach())
 
     def _look(self) -> str:
-        """Measure the table on the tune fold and write it if it is the best so far."""
+        """Measure the table on the tune fold, if there is one, and write it if it is the best so far."""
         encoder = self._encoder()
         self._see(encoder)
+        if self.lookout is None:
+            encoder.save(self.output)
+            return "written"
         value = self.lookout.recall(encoder)
         self.progress.n_looks_since += 1
         if value > self.progress.best:
             self.progress.best, self.progress.n_looks_since = value, 0
             encoder.save(self.output)
-        return f"recall@{self.lookout.n_neighbours} {value:.4f} (best {self.progress.best:.4f})"
+        return f"tune recall@{self.lookout.n_neighbours} {value:.4f} (best {self.progress.best:.4f})"
 
     def _encoder(self) -> NgramBagEncoder:
         return NgramBagEncoder(self.table.detach().numpy(), self.recipe.features, name="built-in")

@@ -20,10 +20,11 @@ from pipeline.parsing.features import Tokens, tokens_of
 from pipeline.parsing.parse import with_tagged
 from pipeline.parsing.reading import Reading, read
 from pipeline.parsing.tagger import Tagger
+from pipeline.training.checkpoints import save_state, take_state
 from pipeline.training.recipe_files import read_recipe
 from pipeline.training.renderings import read_left_out
 from pipeline.training.spans import Example, Name, SpanQuality, examples, registry_names, span_quality
-from pipeline.training.tagger_network import Network, save_state, take_state
+from pipeline.training.tagger_network import Network
 from pipeline.training.tags import UNKNOWN, Lesson, lesson_of
 
 CHECKPOINT = "checkpoint.safetensors"

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -15,7 +14,6 @@ from pipeline.training.tags import UNKNOWN, Lesson
 
 #: Tokens on either side that the first layer sees, and that the others see.
 _WIDTHS = (5, *(3 for _ in DILATIONS))
-_AVERAGE, _MEAN, _SQUARE = "average ", "mean ", "square "
 
 
 class Shape(Protocol):
@@ -176,45 +174,3 @@ def _random_weights(recipe: Any) -> dict[str, Any]:
 def _weights_of(tagger: Tagger) -> dict[str, Any]:
     weights = {name: array for name, array in tagger.arrays.items() if name != "scale"}
     return weights | {"table": weights["table"].astype(np.float32) * tagger.arrays["scale"][:, None]}
-
-
-def save_state(network: Network, path: Path, values: Mapping[str, Any]) -> None:
-    """Write a checkpoint: weights, their mean, the optimiser's means, and values about the run."""
-    from safetensors.torch import save_file
-
-    tensors = {name: weight.detach() for name, weight in network.weights.items()}
-    tensors |= {_AVERAGE + name: weight for name, weight in network.average.items()}
-    for name, weight in network.weights.items():
-        state = network.optimizer.state[weight]
-        tensors |= {_MEAN + name: state["exp_avg"], _SQUARE + name: state["exp_avg_sq"]}
-        tensors["step"] = state["step"]
-    temporary = path.with_name(f"{path.name}.part")
-    save_file(tensors, temporary, {name: str(value) for name, value in values.items()})
-    temporary.replace(path)
-
-
-def take_state(network: Network, path: Path, recipe: str) -> dict[str, Any]:
-    """Take up a checkpoint of the same recipe; gives the values about the run.
-
-    Raises:
-        UsageError: a file that is damaged, or of another recipe.
-    """
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, "pt") as file:
-            metadata: dict[str, Any] = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except SafetensorError as error:
-        raise UsageError(f"{path} is damaged ({error}); remove it to start again") from error
-    if metadata.get("recipe") != recipe:
-        raise UsageError(f"{path} is of another recipe; remove it, or write to another folder")
-    for name, weight in network.weights.items():
-        weight.data.copy_(tensors[name])
-        network.average[name].copy_(tensors[_AVERAGE + name])
-        network.optimizer.state[weight] = {
-            "step": tensors["step"].clone(),
-            "exp_avg": tensors[_MEAN + name],
-            "exp_avg_sq": tensors[_SQUARE + name],
-        }
-    return metadata

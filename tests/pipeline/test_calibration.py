@@ -1,11 +1,12 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from pipeline.calibration import CalibrationSettings, PlattScaling, calibrate
 from pipeline.errors import UsageError
-from pipeline.records import ScoredPairs
+from pipeline.records import Combination, ScoredPairs
 
 
 def scored(logit: list[float], rescored: list[float]) -> ScoredPairs:
@@ -45,6 +46,14 @@ def test_a_rescored_pair_mixes_both_models(tmp_path) -> None:
     found = calibrate(scored([1.0, 1.0], [np.nan, 3.0]), settings)
     expected = 0.75 * 1.0 + 0.25 * (2.0 * 3.0 + 1.0)
     assert found.probability == pytest.approx([1 / (1 + np.exp(-1.0)), 1 / (1 + np.exp(-expected))])
+
+
+def test_a_reranker_that_brings_a_combination_needs_no_settings() -> None:
+    pairs = replace(scored([1.0, 1.0], [np.nan, 3.0]), combination=Combination(0.4, 0.7, -0.2))
+    found = calibrate(pairs, CalibrationSettings(reranker_weight=0.0))
+    plain = calibrate(scored([1.0], [np.nan]))
+    # 0.4 * 1 + 0.7 * 3 - 0.2
+    assert found.probability == pytest.approx([plain.probability[0], 1 / (1 + np.exp(-2.3))])
 
 
 def test_raw_outputs_are_not_overwritten(tmp_path) -> None:

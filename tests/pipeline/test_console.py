@@ -5,7 +5,7 @@ from rich.console import Console
 
 from pipeline.console import bars, print_explanation, print_models, print_summary, reliability_table
 from pipeline.evaluation import reliability
-from pipeline.explanation import Explanation, Link
+from pipeline.explanation import Contribution, Explanation, Link, Sides
 
 MANIFEST = {
     "counts": {
@@ -68,27 +68,57 @@ def test_reliability_has_a_row_a_bin_with_pairs() -> None:
     assert len([line for line in shown.splitlines() if "0." in line]) == 2
 
 
-def link(probability: float, left: str = "Univ A [x]", right: str = "University A") -> Link:
-    return Link(
-        left, right, "neighbours", 0.5, 1.0, None, probability, ("a",), ("univ",), (), "same city: Oxford"
-    )
+def link(probability: float, left: str = "Univ A [x]", right: str = "University A", **more: object) -> Link:
+    values = {
+        "left_mention_id": "a-0",
+        "right_mention_id": "b-0",
+        "rule": "neighbours",
+        "judgement": None,
+        "similarity": 0.5,
+        "logit": 1.0,
+        "rescored_logit": None,
+        "rescored_probability": None,
+        "shared": ("a",),
+        "alike": (),
+        "only_left": ("univ",),
+        "only_right": (),
+        "place": "same city: Oxford",
+    }
+    return Link(left, right, probability=probability, **values | more)
 
 
-def test_an_explanation_marks_the_weakest_link(capsys) -> None:
+def test_an_explanation_marks_the_weakest_link_and_says_what_would_part_both(capsys) -> None:
     chain = (link(0.9), link(0.6, "University A", "Uni A"), link(0.8, "Uni A", "Univ. A"))
-    print_explanation(Explanation("Univ A [x]", "Univ. A", "e1", "e1", True, None, chain))
+    sides = Sides(3, 2, 4, 0.61)
+    print_explanation(Explanation("Univ A [x]", "Univ. A", "e1", "e1", True, None, chain, 0.45, 0.612, sides))
     shown = capsys.readouterr().out
     assert "one institution" in shown and "not proposed by blocking" in shown
     assert [line for line in shown.splitlines() if "weakest" in line] == [
         "  p = 0.600  cosine 0.500  by neighbours ← weakest link"
     ]
     assert "Univ A [x]" in shown and "same city: Oxford" in shown
+    assert (
+        "they would part at min_match_probability 0.612 (min_match_probability is 0.45), into 3 × 2 strings:"
+        " 4 were compared, mean of all 0.610" in shown
+    )
 
 
 def test_two_institutions_show_their_own_pair(capsys) -> None:
-    print_explanation(Explanation("A", "B", "e1", "e2", False, link(0.2, "A", "B"), ()))
+    parts = (Contribution("intercept", (), -3.0), Contribution("city × country", (1.0, 1.0), 1.25))
+    direct = link(
+        *(0.2, "A", "B"),
+        alike=(("muenchen", "munchen"),),
+        contributions=parts,
+        rescored_probability=0.7,
+        judgement="cannot-link",
+    )
+    sides = Sides(1, 1, 0, None)
+    print_explanation(Explanation("A", "B", "e1", "e2", False, direct, (), 0.45, None, sides))
     shown = capsys.readouterr().out
     assert "two institutions" in shown and "p = 0.200" in shown and "chain" not in shown
+    assert "features: city × country +1.25\n" in shown and "muenchen ~ munchen" in shown
+    assert "reranker 0.700" in shown and "cannot-link by judgement" in shown
+    assert "between both institutions 1 × 1 strings: none was compared" in shown
 
 
 @pytest.mark.parametrize("size", [None, 0, 12_345])

@@ -119,21 +119,27 @@ def strings() -> list[str]:
     return pd.read_csv(EXAMPLE, keep_default_na=False)["affiliation"].tolist()[:200]
 
 
+def with_reranker(name: str) -> Settings:
+    # No second pass of blocking: its pairs depend on what was scored before.
+    values = {"scoring": {"reranker": name, "device": "cpu"}, "blocking": {"n_group_neighbours": 0}}
+    return Settings().with_values(**values)
+
+
 @pytest.fixture(scope="module")
 def plain(strings):
-    return resolve(strings)
+    return resolve(strings, with_reranker("none"))
 
 
 @pytest.fixture(scope="module")
 def rescored(strings, reranker):
-    return resolve(strings, Settings().with_values(scoring={"reranker": str(reranker), "device": "cpu"}))
+    return resolve(strings, with_reranker(str(reranker)))
 
 
 def test_only_pairs_in_the_band_are_rescored(plain, rescored) -> None:
     pairs = rescored.matches.pairs
     np.testing.assert_array_equal(pairs.logit, plain.matches.pairs.logit)
     probability = 1 / (1 + np.exp(-pairs.logit))
-    low, high = rescored.settings.scoring.rescoring_band
+    low, high = CrossEncoderScorer.band
     in_band = (probability >= low) & (probability <= high)
     assert 0 < in_band.sum() < len(pairs)
     np.testing.assert_array_equal(~np.isnan(pairs.rescored), in_band)

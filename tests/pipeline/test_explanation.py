@@ -1,14 +1,22 @@
+import csv
 import json
+from pathlib import Path
 
 import networkx as nx
 import numpy as np
 import pandas as pd
 import pytest
+from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import pipeline
+from pipeline.cli import main
+from pipeline.clustering import Constraints
 from pipeline.errors import UsageError
-from pipeline.explanation import explain, spanning_forest, weakest_links
+from pipeline.explanation import Background, explain, spanning_forest, weakest_links
+
+EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "affiliations.csv"
 
 
 def mentions_of(entities: list[str], **more: list[object]) -> pd.DataFrame:
@@ -190,6 +198,98 @@ def test_words_are_told_apart_and_place_is_compared() -> None:
     assert other is not None and other.place == "same country_code: GB"
     unknown = explain(mentions_of(["e", "e"]), pairs_of([(0, 1, 0.9)]), "a0", "a1").direct
     assert unknown is not None and unknown.place == "unknown"
+
+
+def test_spellings_of_a_word_are_aligned() -> None:
+    names = ["Karolinska Institutet Solna", "Karolinksa Institutet Huddinge"]
+    link = explain(mentions_of(["e", "e"], affiliation=names), pairs_of([(0, 1, 0.9)]), "a0", "a1").direct
+    assert link is not None and link.alike == (("karolinska", "karolinksa"),)
+    assert (link.only_left, link.only_right) == (("solna",), ("huddinge",))
+
+
+def test_a_must_link_is_a_link_of_the_chain() -> None:
+    none = np.empty(0, np.int64)
+    held = Constraints(np.array([1]), np.array([2]), none, none)
+    mentions = mentions_of(["e", "e", "e"])
+    found = explain(mentions, pairs_of([(0, 1, 0.9)]), "a0", "a2", Background(constraints=held))
+    assert [(link.rule, link.judgement, link.probability) for link in found.chain] == [
+        ("neighbours", None, 0.9),
+        ("judgement", "must-link", 1.0),
+    ]
+    assert found.chain[1].logit is None and found.separating is not None
+    json.dumps(found.to_dict(), allow_nan=False)
+    joined = explain(mentions, pairs_of([(0, 1, 0.9)]), "a1", "a2", Background(constraints=held))
+    assert joined.separating is None and joined.sides is None
+
+
+def test_two_institutions_are_told_with_the_pairs_between_them() -> None:
+    rows = [(0, 1, 0.9), (1, 2, 0.2), (0, 2, 0.1), (2, 3, 0.8)]
+    found = explain(mentions_of(["e", "e", "f", "f"]), pairs_of(rows), "a0", "a3")
+    sides = found.sides
+    assert sides is not None and (sides.n_left, sides.n_right, sides.n_pairs) == (2, 2, 2)
+    # Two of four pairs were never compared; each counts a tenth with probability 0.
+    assert sides.mean_probability == pytest.approx(0.3 / 2.2, abs=1e-6)
+    assert found.direct is None and found.separating is None
+
+
+@pytest.fixture(scope="module")
+def example() -> pipeline.Resolution:
+    with EXAMPLE.open(encoding="utf-8", newline="") as file:
+        strings = [row["affiliation"] for row in csv.DictReader(file)]
+    return pipeline.resolve(strings[:400])
+
+
+def couples(example: pipeline.Resolution, n: int) -> list[tuple[str, str]]:
+    """Members of one institution, far apart in it."""
+    groups = [g for _, g in example.mentions.groupby("entity_id")["mention_id"] if len(g) > 1]
+    groups.sort(key=lambda g: (-len(g), g.iloc[0]))
+    return [(g.iloc[0], g.iloc[-1]) for g in groups[:n]]
+
+
+def test_at_the_threshold_that_is_told_the_two_part_and_just_below_they_do_not(
+    example: pipeline.Resolution,
+) -> None:
+    told = set()
+    for a, b in couples(example, 12):
+        found = example.explain(a, b)
+        assert found.is_same and found.separating is not None and found.sides is not None
+        for threshold, is_same in ((found.separating, False), (found.separating - 0.001, True)):
+            entity = example.rethreshold(threshold).mentions.set_index("mention_id")["entity_id"]
+            assert (entity[a] == entity[b]) == is_same
+            if not is_same:
+                sizes = entity.value_counts()
+                assert (found.sides.n_left, found.sides.n_right) == (sizes[entity[a]], sizes[entity[b]])
+        told.add(found.separating)
+    assert len(told) > 3
+
+
+def test_contributions_add_up_to_the_logit_of_every_pair(example: pipeline.Resolution) -> None:
+    for a, b in couples(example, 12):
+        chain = example.explain(a, b).chain
+        assert chain
+        for link in chain:
+            assert link.contributions and sum(c.log_odds for c in link.contributions) == pytest.approx(
+                link.logit
+            )
+            weights = [abs(c.log_odds) for c in link.contributions]
+            assert weights == sorted(weights, reverse=True)
+
+
+def test_a_run_folder_explains_as_its_result_does(example: pipeline.Resolution, tmp_path: Path) -> None:
+    folder = example.write(tmp_path / "run")
+    a, b = couples(example, 1)[0]
+    done = CliRunner().invoke(main, ["explain", str(folder), a, b, "--json"])
+    assert done.exit_code == 0, done.output
+    told, expected = json.loads(done.stdout), json.loads(json.dumps(example.explain(a, b).to_dict()))
+    assert told["separating"] == expected["separating"] and told["sides"] == expected["sides"]
+    assert [link["contributions"] for link in told["chain"]] == [
+        link["contributions"] for link in expected["chain"]
+    ]
+    assert told["chain"][0]["contributions"]
+    assert (
+        "they would part at min_match_probability"
+        in CliRunner().invoke(main, ["explain", str(folder), a, b]).stdout
+    )
 
 
 def test_an_explanation_is_plain_json() -> None:

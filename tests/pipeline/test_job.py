@@ -235,6 +235,8 @@ def test_the_manifest_tells_how_the_run_was_made(tmp_path: Path) -> None:
         "id_column": None,
         "count_column": None,
         "encoding": None,
+        "author_columns": None,
+        "works": None,
     }
     assert [s["name"] for s in manifest["stages"]] == stages
     wanted = [

@@ -76,7 +76,7 @@ def test_a_preset_is_found_by_its_name_its_hub_id_and_its_copy() -> None:
     assert locate("owner/model@main") == (None, "owner/model@main")
     assert locate("/a/folder=x") == (None, "/a/folder=x")
     assert encoder_source("aspire") == "allenai/aspire-sentence-embedder"
-    assert reranker_source("jina-base=x") == "x" and reranker_source(None) is None
+    assert reranker_source("jina-base=x") == "x" and reranker_source("none") is None
     with pytest.raises(UsageError, match="names no folder"):
         locate("aspire=")
 

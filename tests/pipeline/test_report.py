@@ -7,6 +7,7 @@ import math
 import re
 import shutil
 import subprocess
+from collections.abc import Sequence
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from pipeline.report.cards import Limits, largest, least_certain, near_misses
 from pipeline.report.evidence import gather
 from pipeline.report.report import COLUMNS, MAX_BYTES
 from pipeline.report.wording import (
+    FEATURE_NAMES,
     Piece,
     duration,
     mark_differences,
@@ -31,6 +33,7 @@ from pipeline.report.wording import (
     shorten,
     sureness,
 )
+from pipeline.scoring import NAMES
 
 HOSTILE = 'Institut "R. Bošković" & <script>alert(1)</script><img src=x onerror=alert(1)>'
 
@@ -222,6 +225,24 @@ def test_report_shows_members_names_and_links() -> None:
     assert "Strongest link 95% that they are one text similarity 0.95" in text
     assert "compared because: similar text, same text once tidied" in text
     assert "Weakest link 62% that they are one text similarity 0.80" in text
+
+
+def test_pairs_show_what_speaks_for_one_and_what_for_two() -> None:
+    asked: list[tuple[str, str]] = []
+
+    def reasons(left: Sequence[str], right: Sequence[str]) -> list[list[tuple[str, float]]]:
+        asked.extend(zip(left, right, strict=True))
+        parts = [("country", 2.5), ("city × acronym", -1.25), ("a_new_one", 0.5), ("region", 0.04)]
+        return [parts for _ in left]
+
+    page = render_report(_run(reasons=reasons))
+    assert "for one: country +2.5, a new one +0.5<" in page and "for two: city and acronyms −1.2<" in page
+    assert ("ent-lyon1.1", "ent-lyon2.0") in asked and len(asked) == len(set(asked))
+    assert "for one: " not in render_report(_run())
+
+
+def test_features_have_names_in_plain_words() -> None:
+    assert set(FEATURE_NAMES) == set(NAMES)
 
 
 def test_report_without_evaluation_has_no_quality_tile() -> None:

@@ -82,7 +82,8 @@ def test_the_frames_are_of_one_piece(result: Resolution) -> None:
     assert set(aside.loc[aside["is_whole"], "string"]) == {"France", "..."}
     assert set(pairs["left_mention_id"]) | set(pairs["right_mention_id"]) <= set(mentions["mention_id"])
     assert not pairs.duplicated(["left_mention_id", "right_mention_id"]).any()
-    assert pairs["probability"].between(0, 1).all() and pairs["rescored_logit"].isna().all()
+    assert pairs["probability"].between(0, 1).all()
+    assert pairs["rescored_logit"].notna().sum() == result.counts["pairs_rescored"]
     assert (
         mentions["match_probability"].between(0, 1).all() and institutions["confidence"].between(0, 1).all()
     )
@@ -268,9 +269,11 @@ def test_constraints_hold(result: Resolution) -> None:
 def test_a_rescorer_can_be_an_object_of_ones_own() -> None:
     class Contrary:
         name = "contrary"
+        combination = None
+        band = (0.0, 1.0)
         asked = 0
 
-        def logits(self, left, right, on_progress=None):
+        def rescore(self, features, left, right, on_progress=None):
             assert len(left) == len(right)
             self.asked += len(left)
             return np.full(len(left), -20.0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import import_module
 
 import numpy as np
@@ -15,8 +15,8 @@ from pipeline.errors import UsageError
 from pipeline.folding import fold_values
 from pipeline.normalization import normalize
 from pipeline.parsing import parse
-from pipeline.records import Forms, ScoredPairs
-from pipeline.scoring import ScoringSettings, fit_vocabulary, score
+from pipeline.records import Combination, Forms, ScoredPairs
+from pipeline.scoring import PairFeatures, ScoringSettings, fit_vocabulary, score
 from pipeline.scoring.score import doubtful
 
 TRUE = [
@@ -107,16 +107,24 @@ class Spy:
     """A rescorer that remembers what it was asked, and answers with the length of the left text."""
 
     name: str = "spy"
+    combination: Combination | None = None
+    band: tuple[float, float] = (0.1, 0.9)
     asked: list[tuple[str, str]] = field(default_factory=list)
 
-    def logits(
-        self, left: Sequence[str], right: Sequence[str], on_progress: Callable[..., None] | None = None
+    def rescore(
+        self,
+        features: PairFeatures,
+        left: np.ndarray,
+        right: np.ndarray,
+        on_progress: Callable[..., None] | None = None,
     ) -> np.ndarray:
-        self.asked.extend(zip(left, right, strict=True))
-        return np.array([float(len(t)) for t in left])
+        context = features.forms.context
+        self.asked.extend((context[a], context[b]) for a, b in zip(left, right, strict=True))
+        return np.array([float(len(context[i])) for i in left])
 
 
 def run(data: Prepared, settings: ScoringSettings, rescorer: Spy | None = None) -> ScoredPairs:
+    settings = replace(settings, reranker="none")
     return score(data.forms, data.pairs, fit_vocabulary(data.forms), settings, rescorer=rescorer)
 
 
@@ -167,10 +175,11 @@ def test_the_most_doubtful_are_rescored_first(data: Prepared) -> None:
 
 def test_doubtful_pairs_are_named_in_order_and_ties_go_to_the_first() -> None:
     logit = np.array([0.0, 9.0, 1.0, 0.0, -1.0])
-    assert doubtful(logit, ScoringSettings()).tolist() == [0, 2, 3, 4]
-    assert doubtful(logit, ScoringSettings(max_rescored=3)).tolist() == [0, 2, 3]
-    assert doubtful(logit, ScoringSettings(rescoring="all")).tolist() == [0, 1, 2, 3, 4]
-    assert doubtful(logit, ScoringSettings(rescoring_band=(0.5, 0.5))).tolist() == [0, 3]
+    band = (0.1, 0.9)
+    assert doubtful(logit, ScoringSettings(), band).tolist() == [0, 2, 3, 4]
+    assert doubtful(logit, ScoringSettings(max_rescored=3), band).tolist() == [0, 2, 3]
+    assert doubtful(logit, ScoringSettings(rescoring="all"), band).tolist() == [0, 1, 2, 3, 4]
+    assert doubtful(logit, ScoringSettings(rescoring_band=(0.5, 0.5)), band).tolist() == [0, 3]
 
 
 def test_chunks_give_the_same_log_odds(data: Prepared, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -179,7 +188,9 @@ def test_chunks_give_the_same_log_odds(data: Prepared, monkeypatch: pytest.Monke
     # The package exports the function under the name of its module.
     monkeypatch.setattr(import_module("pipeline.scoring.score"), "_CHUNK", 7)
     vocabulary = fit_vocabulary(data.forms)
-    parts = score(data.forms, data.pairs, vocabulary, on_progress=lambda done, n: seen.append((done, n)))
+    none = ScoringSettings(reranker="none")
+    told = lambda done, n: seen.append((done, n))  # noqa: E731
+    parts = score(data.forms, data.pairs, vocabulary, none, on_progress=told)
     n = len(data.pairs)
     assert np.array_equal(parts.logit, whole)
     assert seen == [(min(done, n), n) for done in range(7, n + 7, 7)]

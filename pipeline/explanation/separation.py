@@ -1,0 +1,86 @@
+"""What would part two items of one cluster: the threshold at which they fall apart, and into what."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from pipeline.clustering import KMEANS, ClusteringSettings, Constraints, cluster, set_siblings_apart
+from pipeline.records import Float64s, Int64s
+
+#: Thresholds are told to three decimals.
+_STEPS = 1000
+
+
+@dataclass(frozen=True)
+class Sides:
+    """Two groups of mentions and the pairs between them.
+
+    `mean_probability` is that of all their pairs as average linkage takes it: pairs that were never compared
+    count as the settings say. None where none was compared.
+    """
+
+    n_left: int
+    n_right: int
+    n_pairs: int
+    mean_probability: float | None
+
+
+@dataclass(frozen=True)
+class Members:
+    """The members of some clusters and all evidence among them, numbered 0, 1, … in the order of the run."""
+
+    left: Int64s
+    right: Int64s
+    probability: Float64s
+    #: The string of each, as a number.
+    string: Int64s
+    constraints: Constraints
+
+    def labels(self, settings: ClusteringSettings) -> Int64s:
+        """Clusters of these members alone."""
+        evidence = set_siblings_apart(self.left, self.right, self.probability, self.string)
+        return cluster(len(self.string), *evidence, settings, constraints=self.constraints).label
+
+    def sides(self, is_left: Int64s, is_right: Int64s, settings: ClusteringSettings) -> Sides:
+        """Two groups, each bool of shape (n,), and what lies between them."""
+        between = is_left[self.left] & is_right[self.right] | is_right[self.left] & is_left[self.right]
+        n, sizes = int(between.sum()), (int(is_left.sum()), int(is_right.sum()))
+        n_missing = settings.missing_pair_weight * (sizes[0] * sizes[1] - n)
+        total = self.probability[between].sum() + settings.missing_pair_probability * n_missing
+        return Sides(*sizes, n, round(float(total / (n + n_missing)), 6) if n else None)
+
+
+def separation(members: Members, a: int, b: int, settings: ClusteringSettings) -> tuple[float, Sides] | None:
+    """The least `min_match_probability` (to .001) at which two members part, and the sides then.
+
+    Clusters that average linkage makes at a higher threshold lie inside those of a lower one, so that the
+    other institutions of the run are not needed. None where no threshold parts them (a must-link does not
+    yield), or where the clusterer has none.
+    """
+    if settings.clusterer == KMEANS or a == b:
+        return None
+
+    def labels(step: int) -> Int64s:
+        return members.labels(replace(settings, min_match_probability=step / _STEPS))
+
+    def is_apart(step: int) -> bool:
+        found = labels(step)
+        return bool(found[a] != found[b])
+
+    low = max(1, int(np.floor(settings.min_match_probability * _STEPS)))
+    if is_apart(low) or not is_apart(_STEPS):
+        return None
+    step = _least(is_apart, low, _STEPS)
+    found = labels(step)
+    return step / _STEPS, members.sides(found == found[a], found == found[b], settings)
+
+
+def _least(holds: Callable[[int], bool], low: int, high: int) -> int:
+    """A number above `low`, which does not hold, that holds while the one below it does not; `high` holds."""
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if holds(middle) else (middle, high)
+    return high

@@ -1,0 +1,83 @@
+"""Pairs to train a reranker on: the candidates that blocking proposes among labelled strings."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from blocking import block, load_encoder
+from pipeline.cleaning import clean
+from pipeline.evaluation.ranking import RankingQuality, ranking_quality
+from pipeline.evaluation.reliability import Reliability, reliability
+from pipeline.folding import fold_values
+from pipeline.model_list import encoder_source
+from pipeline.normalization import normalize
+from pipeline.parsing import parse
+from pipeline.records import Float64s, Int64s
+from pipeline.scoring import NAMES, AdditiveModel, PairFeatures, fit_vocabulary
+from pipeline.settings import Settings
+
+
+@dataclass(frozen=True)
+class MinedPairs:
+    """Candidate pairs between main mentions of labelled strings.
+
+    Attributes:
+        features: what is known of the mentions.
+        left, right: mention numbers, shape (n,).
+        values: features of the pairs, shape (n, len(NAMES)).
+        logit: log-odds of the shipped feature model.
+        is_match: whether both have one label.
+    """
+
+    features: PairFeatures
+    left: Int64s
+    right: Int64s
+    values: npt.NDArray[np.float32]
+    logit: Float64s
+    is_match: npt.NDArray[np.bool_]
+
+    def __len__(self) -> int:
+        return len(self.left)
+
+    @classmethod
+    def of(cls, rows: Sequence[tuple[str, str]]) -> MinedPairs:
+        """(string, label) rows through the data path to their pairs, by the default settings."""
+        settings = Settings()
+        folded = fold_values([s for s, _ in rows]).affiliations
+        mentions = parse(clean(folded, settings.cleaning), settings.parsing)
+        forms = normalize(mentions, settings.normalization)
+        encoder = load_encoder(encoder_source(settings.blocking.encoder))
+        pairs = block(forms.views, forms.keys, settings.blocking, encoder=encoder)
+        label_of, raw = dict(rows), mentions.affiliations.affiliation
+        label = np.array([label_of[raw[i]] for i in mentions.affiliation.tolist()], object)
+        # The label tells nothing of mentions beside the main one.
+        known = forms.is_main[pairs.left] & forms.is_main[pairs.right]
+        left, right = pairs.left[known], pairs.right[known]
+        features = PairFeatures(forms, fit_vocabulary(forms))
+        values = features.of(left, right)
+        model = AdditiveModel.load(None, NAMES)
+        logit = model.logits(values[:, [NAMES.index(f) for f in model.features]])
+        return cls(features, left, right, values, logit, label[left] == label[right])
+
+    def ranked(self, logit: Float64s) -> RankingQuality:
+        """Log-odds of the pairs to how well they order the candidates of each mention."""
+        return ranking_quality(self.left, self.right, logit, self.is_match)
+
+    def judged(self, logit: Float64s) -> Reliability:
+        """Log-odds of the pairs to their average precision and log loss."""
+        found = reliability(1 / (1 + np.exp(-np.clip(logit, -500, 500))), self.is_match)
+        assert found is not None
+        return found
+
+    def quality(self, logit: Float64s) -> str:
+        """Log-odds of the pairs to a line of figures."""
+        judged, ranked = self.judged(logit), self.ranked(logit)
+        return (
+            f"average precision {judged.average_precision:.4f}, MAP {ranked.mean_average_precision:.4f},"
+            f" MRR@10 {ranked.reciprocal_rank:.4f}, NDCG@10 {ranked.discounted_gain:.4f},"
+            f" log loss {judged.log_loss:.4f}"
+        )
