@@ -19,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
+import pipeline
 from pipeline.cleaning import clean
 from pipeline.folding import fold_values
 from pipeline.linking import LinkingSettings, Links, link, registry_facts
@@ -27,6 +28,7 @@ from pipeline.parsing import parse
 from pipeline.records import MAIN, Mentions
 from pipeline.registry import Registry
 
+MEASURES = ("pair_precision", "pair_recall", "pair_f1", "b3_precision", "b3_recall", "b3_f1")
 #: Labelled set, and whether its strings have one label each.
 SETS = {
     "springer_2023_rest": True,
@@ -79,6 +81,17 @@ def measured(some: list[Case], given: dict[str, dict[int, float]], at: float) ->
     return precision, recall, 2 * precision * recall / max(precision + recall, 1e-9)
 
 
+def institutions(data: Path, registry: Path, fold: str) -> None:
+    """Print how good the clusters of a fold's strings are, without and with the registry."""
+    gold = pipeline.read_gold(data / "labelled" / "shared_clusters.tsv", "affiliation", "cluster", fold)
+    print(f"fold {fold}: {len(gold):,} strings resolved without and with the registry")
+    for title, linking in (("without", {}), ("with", {"registry": str(registry)})):
+        run = pipeline.resolve(gold.affiliation, pipeline.Settings().with_values(linking=linking))
+        found = pipeline.evaluate(run.mentions, gold, n_bootstrap=0)
+        values = "  ".join(f"{name} {found.value(name) or 0.0:.4f}" for name in MEASURES)
+        print(f"{title:8} {values}")
+
+
 def main() -> None:
     """Print a table."""
     arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -87,7 +100,11 @@ def main() -> None:
     arguments.add_argument("--fold", default="tune")
     arguments.add_argument("--model", help="folder of a linker; by default the shipped one")
     arguments.add_argument("--at", type=float, nargs="+", default=[LinkingSettings().min_link_probability])
+    arguments.add_argument("--institutions", action="store_true", help="measure clusters, not links")
     chosen = arguments.parse_args()
+    if chosen.institutions:
+        institutions(chosen.data, chosen.registry, chosen.fold)
+        return
     started = time.perf_counter()
     facts = registry_facts(Registry.read(chosen.registry))
     some = {

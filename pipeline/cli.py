@@ -151,6 +151,11 @@ def main() -> None:
     "--clusterer", type=click.Choice(CLUSTERERS), help="How pairs become clusters.  [default: average]"
 )
 @click.option("--n-clusters", type=int, help="How many clusters kmeans makes (for labels, not institutions).")
+@click.option(
+    "--registry",
+    type=click.Path(path_type=Path),
+    help="Registry file that institutions are linked to (affil registry import).",
+)
 @click.option("--device", type=click.Choice(DEVICES), help="Where models run.  [default: auto]")
 @click.option(
     "--judgements", type=click.Path(path_type=Path), help="CSV of pairs that a person joined or kept apart."
@@ -257,6 +262,7 @@ def _settings(given: dict[str, Any]) -> Any:
         "blocking": {"encoder": given["encoder"], "truncate_dim": given["truncate_dim"], "device": device},
         "scoring": {"reranker": given["reranker"], "device": device},
         "clustering": {"clusterer": given["clusterer"], "n_clusters": given["n_clusters"]},
+        "linking": {"registry": None if given["registry"] is None else str(given["registry"])},
     }
     return settings.with_values(
         **{section: {k: v for k, v in values.items() if v is not None} for section, values in changes.items()}

@@ -16,7 +16,7 @@ import numpy as np
 
 from pipeline.errors import UsageError
 from pipeline.lexicon import Lexicon, keys_of
-from pipeline.records import MAIN, Float64s, Forms, Int64s, Matches, Mention, Mentions
+from pipeline.records import MAIN, Float64s, Forms, Int64s, Matches, Mention, Mentions, RegistryRecord
 from pipeline.text import abbreviations, split_words
 
 
@@ -45,6 +45,8 @@ class Institution:
         weakest_link: smallest of the members' best link probabilities, 0 where a member was put here by a
             person and no pair speaks for it; None for a single mention.
         has_organization: whether any member names an organisation (a department alone does not).
+        registry: the record of a registry that it is, None for none.
+        from_registry: names of the attributes that were taken from it; the strings say the others.
     """
 
     entity_id: str
@@ -59,6 +61,8 @@ class Institution:
     confidence: float
     weakest_link: float | None
     has_organization: bool
+    registry: RegistryRecord | None = None
+    from_registry: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -112,16 +112,17 @@ def write_sources(staged: StagedRows, path: Path) -> None:
 
 
 def write_resolved(staged: StagedRows, entities: pa.Table, path: Path) -> None:
-    """Staged rows and what each string resolved to in, the user's own table with three columns more out.
+    """Staged rows and what each string resolved to in, the user's own table with three columns or more out.
 
     Parquet if the first input was, else UTF-8 CSV with the delimiter of the first input. The user's columns
-    come back unaltered and in their order; `entity_id`, `preferred_name` and `match_probability` follow, with
-    `_affil` at the end of a name that the user already has. In CSV our own text, and only that, is kept from
-    running as a spreadsheet formula by a leading apostrophe.
+    come back unaltered and in their order; `entity_id`, `preferred_name`, `match_probability` and what else
+    there is follow, with `_affil` at the end of a name that the user already has. In CSV our own text, and
+    only that, is kept from running as a spreadsheet formula by a leading apostrophe.
 
     Args:
         staged: what `pipeline.reading.stage_rows` returned.
-        entities: columns affiliation_id, entity_id, preferred_name, match_probability; a row for each string.
+        entities: columns affiliation_id, entity_id, preferred_name, match_probability, others; a row for each
+            string.
         path: the file to write.
 
     Raises:
@@ -132,8 +133,9 @@ def write_resolved(staged: StagedRows, entities: pa.Table, path: Path) -> None:
     ids = entities.column("affiliation_id")
     if len(ids.unique()) < len(ids):
         raise AffilError("entities name one affiliation_id twice; give one row for each")
-    types = zip(RESOLVED_COLUMNS, (pa.string(), pa.string(), pa.float64()), strict=True)
-    added = [entities.column(name).cast(kind).combine_chunks() for name, kind in types]
+    names = (*RESOLVED_COLUMNS, *(n for n in entities.column_names[1:] if n not in RESOLVED_COLUMNS))
+    kinds = {"match_probability": pa.float64()}
+    added = {n: entities.column(n).cast(kinds.get(n, pa.string())).combine_chunks() for n in names}
     if staged.kind == "parquet":
         _write_resolved_parquet(staged, added, _entity_numbers(staged, ids), path)
     else:
@@ -145,10 +147,10 @@ def resolved_path(staged: StagedRows, folder: Path, stem: str = "resolved") -> P
     return folder / f"{stem}.{staged.kind if staged.kind in ('parquet', 'tsv') else 'csv'}"
 
 
-def added_names(columns: Sequence[str]) -> list[str]:
-    """The user's column names in, names for the three added ones that clash with none of them out."""
+def added_names(columns: Sequence[str], added: Iterable[str] = RESOLVED_COLUMNS) -> list[str]:
+    """The user's column names in, names for the added ones that clash with none of them out."""
     names = []
-    for name in RESOLVED_COLUMNS:
+    for name in added:
         while name in columns:
             name += "_affil"
         names.append(name)
@@ -256,33 +258,38 @@ def _with_entities(
 
 
 def _write_resolved_parquet(
-    staged: StagedRows, added: list[pa.Array], numbers: pa.ChunkedArray, path: Path
+    staged: StagedRows, added: dict[str, pa.Array], numbers: pa.ChunkedArray, path: Path
 ) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     kept = pq.read_schema(staged.path)
-    types = [*(kept.field(staged.field(column)).type for column in staged.columns), *(a.type for a in added)]
-    schema = pa.schema(list(zip(_resolved_names(staged), types, strict=True)))
+    types = [
+        *(kept.field(staged.field(column)).type for column in staged.columns),
+        *(a.type for a in added.values()),
+    ]
+    schema = pa.schema(list(zip(_resolved_names(staged, added), types, strict=True)))
     with atomic_path(path) as temporary, pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
-        for arrays in _with_entities(staged, added, numbers):
+        for arrays in _with_entities(staged, list(added.values()), numbers):
             writer.write_batch(pa.RecordBatch.from_arrays(arrays, schema=schema))
 
 
 def _write_resolved_csv(
-    staged: StagedRows, added: list[pa.Array], numbers: pa.ChunkedArray, path: Path
+    staged: StagedRows, added: dict[str, pa.Array], numbers: pa.ChunkedArray, path: Path
 ) -> None:
     import pyarrow as pa
 
     delimiter = staged.delimiter or ","
     # Made text and safe once a string, not once a row.
-    texts = [[None if cell is None else str(cell) for cell in safe_cells(column)] for column in added]
+    texts = [
+        [None if cell is None else str(cell) for cell in safe_cells(column)] for column in added.values()
+    ]
     cells = [pa.array(text, pa.string()) for text in texts]
     with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as handle:
-        write_header(handle, _resolved_names(staged), delimiter)
+        write_header(handle, _resolved_names(staged, added), delimiter)
         for arrays in _with_entities(staged, cells, numbers):
             append_csv(handle, [list_of(array) for array in arrays], delimiter)
 
 
-def _resolved_names(staged: StagedRows) -> list[str]:
-    return [*staged.columns, *added_names(staged.columns)]
+def _resolved_names(staged: StagedRows, added: Iterable[str]) -> list[str]:
+    return [*staged.columns, *added_names(staged.columns, added)]

@@ -113,7 +113,7 @@ def _model_files(settings: Settings) -> list[Path]:
     """Files of the models, shipped or named by path: with a model fitted again, a run is another run."""
     blocking, scoring = settings.blocking, settings.scoring
     shipped = files("pipeline") / "models"
-    named = (
+    named: tuple[str | None, ...] = (
         encoder_source(blocking.encoder),
         reranker_source(scoring.reranker),
         scoring.model,
@@ -122,6 +122,8 @@ def _model_files(settings: Settings) -> list[Path]:
         str(shipped / "pair_scorer"),
         str(shipped / "parser"),
     )
+    if settings.linking.registry:
+        named += settings.linking.registry, settings.linking.model or str(shipped / "linker")
     found = []
     for path in (Path(name).expanduser() for name in named if name):
         found += (

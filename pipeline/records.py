@@ -237,3 +237,32 @@ class Matches:
 
     def __len__(self) -> int:
         return len(self.probability)
+
+
+@dataclass(frozen=True, slots=True)
+class RegistryRecord:
+    """What a registry says of an institution.
+
+    Attributes:
+        id: as published.
+        name: the name that the registry displays.
+        probability: that the institution is this record, 0 to 1.
+        latitude, longitude: degrees north and east (WGS 84).
+        types, domains: as published.
+        external_ids: `system:identifier`, such as `isni:0000000121138138`.
+        parent_ids, child_ids: ids of records that it is a part of, and that are parts of it.
+    """
+
+    id: str
+    name: str
+    probability: float
+    city: str | None
+    region: str | None
+    country_code: str | None
+    latitude: float | None
+    longitude: float | None
+    types: tuple[str, ...]
+    domains: tuple[str, ...]
+    external_ids: tuple[str, ...]
+    parent_ids: tuple[str, ...]
+    child_ids: tuple[str, ...]

@@ -1,6 +1,6 @@
 """Resolve: raw affiliation strings in, canonical institution records out. A reader starts here.
 
-fold → clean → parse → normalize → block → score → second pass → calibrate → cluster → consolidate
+fold → clean → parse → normalize → block → score → second pass → calibrate → (link) → cluster → consolidate
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from pipeline.errors import UsageError
 from pipeline.explanation import Background, Explanation, PairReasons, explain, weakest_links
 from pipeline.folding import Folded, fold_values, sources_of
 from pipeline.judgements import Judgements, hold
+from pipeline.linking import Linking, RegistryFacts, link_run, load_registry
 from pipeline.model_list import load_named_encoder
 from pipeline.normalization import normalize
 from pipeline.parsing import load_tagger, parse
@@ -113,16 +114,23 @@ def resolve(
             scored = scored.joined(judge(more))
     with stage("calibrate"):
         matches = calibrate(scored, settings.calibration)
+    linking = None
+    if models.registry:
+        with stage("link") as tick:
+            linking = link_run(forms, models.registry, settings.linking, blocked, settings.blocking, tick)
     with stage("cluster") as tick:
         if is_by_pairs:
-            clusters = _cluster(matches, mentions, settings, held, tick)
+            clusters = _cluster(matches, mentions, settings, held, tick, linking)
         else:
             vectors = blocked.vectors_of(forms.context)
             clusters = cluster_vectors(vectors, settings.clustering, constraints=held, on_progress=tick)
     with stage("consolidate"):
         found = consolidate(mentions, forms, matches, clusters.label, settings.canonical)
     said = judgements or Judgements()
-    return Resolution(settings, folded, mentions, forms, matches, clusters, found, held, stage, sources, said)
+    if linking:
+        found = linking.identified(found, clusters.label)
+    run = (settings, folded, mentions, forms, matches, clusters, found, held, stage, sources, said, linking)
+    return Resolution(*run)
 
 
 def _held(constraints: Constraints | None, judgements: Judgements | None, mentions: Mentions) -> Constraints:
@@ -147,6 +155,7 @@ class Models:
 
     encoder: Encoder | None = None
     rescorer: PairRescorer | None = None
+    registry: RegistryFacts | None = None
 
     @classmethod
     def load(cls, settings: Settings) -> Models:
@@ -162,7 +171,10 @@ class Models:
         if blocking.device == "cuda":
             asked = BlockingSettings(device="cuda", backend=blocking.backend)
             nearest_neighbours(np.eye(2, dtype=np.float32), 1, asked)
-        return cls(load_named_encoder(blocking), load_rescorer(scoring))
+        registry = load_registry(settings.linking)
+        if registry and settings.clustering.clusterer == KMEANS:
+            raise UsageError("clusterer 'kmeans' makes no institutions to link; leave --registry out")
+        return cls(load_named_encoder(blocking), load_rescorer(scoring), registry)
 
 
 def _between_clusters(
@@ -183,11 +195,22 @@ def _between_clusters(
 
 
 def _cluster(
-    matches: Matches, mentions: Mentions, settings: Settings, held: Constraints, tick: Any = None
+    matches: Matches,
+    mentions: Mentions,
+    settings: Settings,
+    held: Constraints,
+    tick: Any = None,
+    linking: Linking | None = None,
 ) -> Clusters:
     pairs = matches.pairs
-    evidence = set_siblings_apart(pairs.left, pairs.right, matches.probability, mentions.affiliation)
-    return cluster(len(mentions), *evidence, settings.clustering, constraints=held, on_progress=tick)
+    probability = (
+        linking.evidence(pairs.left, pairs.right, matches.probability) if linking else matches.probability
+    )
+    evidence = set_siblings_apart(pairs.left, pairs.right, probability, mentions.affiliation)
+    found = cluster(len(mentions), *evidence, settings.clustering, constraints=held, on_progress=tick)
+    if linking is None:
+        return found
+    return replace(found, label=linking.merged(found.label, (held.cannot_left, held.cannot_right)))
 
 
 @dataclass(frozen=True)
@@ -205,6 +228,7 @@ class Resolution:
     stage_log: StageLog
     sources: pa.Table | None = None
     judgements: Judgements = field(default_factory=Judgements)
+    linking: Linking | None = None
 
     @cached_property
     def mentions(self) -> pd.DataFrame:
@@ -214,7 +238,7 @@ class Resolution:
     @cached_property
     def institutions(self) -> pd.DataFrame:
         """One row a canonical record, the most frequent first."""
-        return institutions_frame(self.consolidated)
+        return institutions_frame(self.consolidated, has_registry=self.linking is not None)
 
     @cached_property
     def pairs(self) -> pd.DataFrame:
@@ -258,8 +282,10 @@ class Resolution:
         if self.settings.clustering.clusterer == KMEANS:
             raise UsageError("clusterer 'kmeans' has no threshold: resolve again with another n_clusters")
         settings = self.settings.with_values(clustering={"min_match_probability": min_match_probability})
-        clusters = _cluster(self.matches, self.parsed, settings, self.constraints)
+        clusters = _cluster(self.matches, self.parsed, settings, self.constraints, linking=self.linking)
         found = consolidate(self.parsed, self.forms, self.matches, clusters.label, settings.canonical)
+        if self.linking:
+            found = self.linking.identified(found, clusters.label)
         return replace(self, settings=settings, clusters=clusters, consolidated=found)
 
     def weakest_links(self, n: int = 20) -> pd.DataFrame:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from blocking.pairs import RULES
-from pipeline.consolidation import Consolidated
+from pipeline.consolidation import Consolidated, Institution
 from pipeline.judgements import JUDGEMENT_COLUMNS, Judgements, hold
 from pipeline.records import Affiliations, Forms, Matches, Mentions, SetAside
 
@@ -55,8 +55,8 @@ def mentions_frame(mentions: Mentions, forms: Forms, found: Consolidated) -> pd.
     )
 
 
-def institutions_frame(found: Consolidated) -> pd.DataFrame:
-    """Institution records, one row each, the most frequent first."""
+def institutions_frame(found: Consolidated, *, has_registry: bool = False) -> pd.DataFrame:
+    """Institution records, one row each, the most frequent first; more columns where a registry was asked."""
     records = found.institutions
     texts = ("entity_id", "preferred_name", "variant_names", "acronyms", "city", "region", "country_code")
     columns: dict[str, Any] = {name: [getattr(r, name) for r in records] for name in texts}
@@ -69,7 +69,20 @@ def institutions_frame(found: Consolidated) -> pd.DataFrame:
         [np.nan if r.weakest_link is None else r.weakest_link for r in records], np.float64
     )
     columns["has_organization"] = np.array([r.has_organization for r in records], np.bool_)
-    return _frame(columns)
+    return _frame(columns | _registry_columns(records) if has_registry else columns)
+
+
+def _registry_columns(records: Sequence[Institution]) -> dict[str, Any]:
+    """What the registry says of each institution, null or empty where it is none of its records."""
+    own = [r.registry for r in records]
+    columns: dict[str, Any] = {"registry_id": [r and r.id for r in own]}
+    for name, source in (("registry_probability", "probability"), ("latitude",) * 2, ("longitude",) * 2):
+        values = [None if r is None else getattr(r, source) for r in own]
+        columns[name] = np.array([np.nan if v is None else v for v in values], np.float64)
+    for name in ("types", "domains", "external_ids", "parent_ids", "child_ids"):
+        columns[name] = [[] if r is None else list(getattr(r, name)) for r in own]
+    columns["from_registry"] = [list(r.from_registry) for r in records]
+    return columns
 
 
 def pairs_frame(matches: Matches, found: Consolidated) -> pd.DataFrame:
@@ -134,25 +147,34 @@ def schema_of(frame: pd.DataFrame) -> pa.Schema:
         pa.float32(): ("similarity",),
         pa.float64(): (
             *("match_probability", "confidence", "weakest_link", "logit", "rescored_logit", "probability"),
+            *("registry_probability", "latitude", "longitude"),
         ),
         pa.dictionary(pa.int32(), pa.string()): ("rule",),
-        pa.list_(pa.string()): ("variant_names", "acronyms"),
+        pa.list_(pa.string()): (
+            *("variant_names", "acronyms", "types", "domains", "external_ids", "parent_ids", "child_ids"),
+            "from_registry",
+        ),
     }
     kind_of = {name: kind for kind, names in kinds.items() for name in names}
     return pa.schema([(name, kind_of.get(name, pa.string())) for name in frame.columns])
 
 
 def entities_of_strings(frames: RunFrames) -> pa.Table:
-    """For each string its main entity: affiliation_id, entity_id, preferred_name, match_probability."""
+    """For each string its main entity: affiliation_id, entity_id, preferred_name, match_probability.
+
+    Where a registry was asked, its id is the last column.
+    """
     import pyarrow as pa
 
-    main = frames.mentions[frames.mentions["role"] == "main"]
-    names = dict(zip(frames.institutions["entity_id"], frames.institutions["preferred_name"], strict=True))
-    return pa.table(
-        {
-            "affiliation_id": pa.array(main["affiliation_id"], pa.string()),
-            "entity_id": pa.array(main["entity_id"], pa.string()),
-            "preferred_name": pa.array([names[e] for e in main["entity_id"]], pa.string()),
-            "match_probability": pa.array(main["match_probability"], pa.float64()),
-        }
-    )
+    main, institutions = frames.mentions[frames.mentions["role"] == "main"], frames.institutions
+    names = dict(zip(institutions["entity_id"], institutions["preferred_name"], strict=True))
+    columns = {
+        "affiliation_id": pa.array(main["affiliation_id"], pa.string()),
+        "entity_id": pa.array(main["entity_id"], pa.string()),
+        "preferred_name": pa.array([names[e] for e in main["entity_id"]], pa.string()),
+        "match_probability": pa.array(main["match_probability"], pa.float64()),
+    }
+    if "registry_id" in institutions:
+        ids = dict(zip(institutions["entity_id"], institutions["registry_id"], strict=True))
+        columns["registry_id"] = pa.array([ids[e] for e in main["entity_id"]], pa.string(), from_pandas=True)
+    return pa.table(columns)

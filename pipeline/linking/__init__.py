@@ -1,15 +1,21 @@
 """Linking: mentions to records of a registry, and clusters to one of them by the vote of their members."""
 
+from pipeline.linking.features import RegistryFacts
 from pipeline.linking.linker import LinkModel, Links, link, registry_facts
+from pipeline.linking.run import Linking, link_run, load_registry
 from pipeline.linking.settings import LinkingSettings
 from pipeline.linking.vote import Linked, merged, set_conflicts_apart, vote
 
 __all__ = [
     "LinkModel",
     "Linked",
+    "Linking",
     "LinkingSettings",
     "Links",
+    "RegistryFacts",
     "link",
+    "link_run",
+    "load_registry",
     "merged",
     "registry_facts",
     "set_conflicts_apart",

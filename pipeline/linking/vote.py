@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pipeline.clustering.graph import canonical
 from pipeline.linking.linker import Links
 from pipeline.linking.settings import LinkingSettings
 from pipeline.records import Float64s, Int64s
@@ -81,7 +82,7 @@ def vote(links: Links, label: Int64s, settings: LinkingSettings) -> Linked:
     return Linked(record, best)
 
 
-def merged(label: Int64s, linked: Linked, cannot: tuple[Int64s, Int64s]) -> tuple[Int64s, Linked]:
+def merged(label: Int64s, linked: Linked, cannot: tuple[Int64s, Int64s]) -> Int64s:
     """Clusters that took one record become one cluster, unless a person said that they are two.
 
     Args:
@@ -90,21 +91,15 @@ def merged(label: Int64s, linked: Linked, cannot: tuple[Int64s, Int64s]) -> tupl
         cannot: mentions that must not be together, pair by pair.
 
     Returns:
-        The new clusters, numbered by smallest member, and their records.
+        The new cluster of each mention, numbered by smallest member.
     """
-    n = len(linked.record)
+    n, known = len(linked.record), np.flatnonzero(linked.record >= 0)
     target = np.arange(n)
-    for record in np.unique(linked.record[linked.record >= 0]).tolist():
-        group = np.flatnonzero(linked.record == record)
-        target[group] = group[0]
+    # The first cluster of each record takes in the others.
+    _, first, group = np.unique(linked.record[known], return_index=True, return_inverse=True)
+    target[known] = known[first][group]
     for a, b in zip(label[cannot[0]].tolist(), label[cannot[1]].tolist(), strict=True):
-        if a != b and target[a] == target[b]:
-            # The greater of both stays what it was before.
+        if target[a] == target[b]:
+            # The later of both stays by itself.
             target[max(a, b)] = max(a, b)
-    joined = target[label]
-    _, first, number = np.unique(joined, return_index=True, return_inverse=True)
-    order = np.argsort(first)
-    rank = np.empty(len(order), np.int64)
-    rank[order] = np.arange(len(order))
-    kept = joined[np.sort(first)]
-    return rank[number], Linked(linked.record[kept], linked.probability[kept])
+    return canonical(target[label])

@@ -1,0 +1,88 @@
+"""Linking within a run: links of its mentions, what they say of its clusters, and its records in full."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from blocking import BlockingResult, BlockingSettings, CorpusEncoder
+from pipeline.consolidation import Consolidated, Institution
+from pipeline.linking.features import RegistryFacts
+from pipeline.linking.linker import LinkModel, Links, link, registry_facts
+from pipeline.linking.settings import LinkingSettings
+from pipeline.linking.vote import Linked, merged, set_conflicts_apart, vote
+from pipeline.records import Float64s, Forms, Int64s, Progress
+from pipeline.registry import Registry
+
+#: Parts of a record that the registry's own take the place of.
+_ADOPTED = ("preferred_name", "city", "region", "country_code")
+
+
+def load_registry(settings: LinkingSettings) -> RegistryFacts | None:
+    """The registry that settings name, None where they name none.
+
+    Raises:
+        UsageError: no registry file, or no linker.
+    """
+    if settings.registry is None:
+        return None
+    LinkModel.load(settings.model)
+    return registry_facts(Registry.read(settings.registry))
+
+
+@dataclass(frozen=True)
+class Linking:
+    """Links of a run's mentions, and the registry that they lead to."""
+
+    facts: RegistryFacts
+    links: Links
+    settings: LinkingSettings
+
+    def evidence(self, left: Int64s, right: Int64s, probability: Float64s) -> Float64s:
+        """Match probabilities of pairs of mentions, 0 where they surely are two records."""
+        return set_conflicts_apart(left, right, probability, self.links, self.facts.registry, self.settings)
+
+    def merged(self, label: Int64s, cannot: tuple[Int64s, Int64s]) -> Int64s:
+        """Clusters to clusters of which those that take one record are one; `cannot` as in `merged`."""
+        return merged(label, self._vote(label), cannot)
+
+    def _vote(self, label: Int64s) -> Linked:
+        return vote(self.links, label, self.settings)
+
+    def identified(self, found: Consolidated, label: Int64s) -> Consolidated:
+        """Institutions with what the registry says of them, where they are one of its records."""
+        linked, records = self._vote(label), dict[str, tuple[int, float]]()
+        for entity, cluster in zip(found.entity_id, label.tolist(), strict=True):
+            if linked.record[cluster] >= 0:
+                records[entity] = int(linked.record[cluster]), float(linked.probability[cluster])
+        institutions = [
+            self._adopted(i, *records[i.entity_id]) if i.entity_id in records else i
+            for i in found.institutions
+        ]
+        return replace(found, institutions=institutions)
+
+    def _adopted(self, institution: Institution, number: int, probability: float) -> Institution:
+        """The record takes name and place from the registry; its own name becomes a variant."""
+        own = self.facts.registry.record(number, probability)
+        values = {"preferred_name": own.name} | {part: getattr(own, part) for part in _ADOPTED[1:]}
+        taken = {part: value for part, value in values.items() if value is not None}
+        names = [institution.preferred_name, *institution.variant_names]
+        variants = tuple(dict.fromkeys(n for n in names if n != own.name))
+        return replace(institution, **taken, variant_names=variants, registry=own, from_registry=tuple(taken))
+
+
+def link_run(
+    forms: Forms,
+    facts: RegistryFacts,
+    settings: LinkingSettings,
+    blocked: BlockingResult,
+    blocking: BlockingSettings,
+    on_progress: Progress | None = None,
+) -> Linking:
+    """Mentions of a run to their links.
+
+    The run's encoder is used again, but not one that learned its weights from the strings at hand: the
+    weights of names are the registry's own, whatever the strings are.
+    """
+    encoder = None if isinstance(blocked.encoder, CorpusEncoder) else blocked.encoder
+    links = link(forms, facts, settings, blocking, encoder=encoder, on_progress=on_progress)
+    return Linking(facts, links, settings)

@@ -1,0 +1,252 @@
+"""Runs with a registry: conflicts, votes, merged clusters, and records that take what the registry says."""
+
+from __future__ import annotations
+
+import csv
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from click.testing import CliRunner
+from documents import CONTRACT, EXAMPLE, ROOT, table
+from hypothesis import given
+from hypothesis import strategies as st
+
+import pipeline
+from pipeline.cli import main
+from pipeline.clustering import Constraints
+from pipeline.errors import UsageError
+from pipeline.linking import Linked, LinkingSettings, Links, merged, set_conflicts_apart, vote
+from pipeline.registry import Registry, import_registry
+from pipeline.resolution import Models, Resolution
+from pipeline.settings import Settings
+
+STRINGS = [
+    *("University of Oxford, Oxford, UK", "Univ Oxford, Dept Phys, Oxford OX1 3PU, England"),
+    *(
+        "Oxford University, Department of Zoology, Oxford",
+        "Universitätsklinikum Heidelberg, Heidelberg, Germany",
+    ),
+    *("Heidelberg University, Germany", "Universität Heidelberg, Institut für Physik, Heidelberg"),
+    *("University of Ruritania, Strelsau", "Dept. of Physics"),
+]
+RECORDS = """id,name,alias,city,region,country,latitude,longitude,parent_id,type,domain
+x/ox,University of Oxford,Oxford University,Oxford,England,GB,51.75,-1.25,,education,ox.uk
+x/hd,Ruperto Carola,Heidelberg University|Universität Heidelberg,Heidelberg,,DE,49.4,8.7,,education,
+x/uk,University Hospital Heidelberg,Universitätsklinikum Heidelberg,Heidelberg,,DE,,,x/hd,healthcare,
+"""
+
+
+@pytest.fixture(scope="module")
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("registry")
+    (folder / "own.csv").write_text(RECORDS, encoding="utf-8")
+    import_registry(folder / "own.csv", folder / "own.parquet")
+    return folder / "own.parquet"
+
+
+def with_registry(path: Path, **more: object) -> Settings:
+    return Settings().with_values(linking={"registry": str(path), **more})
+
+
+@pytest.fixture(scope="module")
+def run(registry: Path) -> Resolution:
+    return pipeline.resolve(STRINGS, with_registry(registry))
+
+
+def test_institutions_take_what_the_registry_says(run: Resolution) -> None:
+    records = run.institutions.set_index("registry_id")
+    oxford = records.loc["x/ox"]
+    assert oxford["preferred_name"] == "University of Oxford" and oxford["n_mentions"] == 3
+    assert (oxford["latitude"], oxford["longitude"], oxford["domains"]) == (51.75, -1.25, ["ox.uk"])
+    assert oxford["from_registry"] == ["preferred_name", "city", "region", "country_code"]
+    assert oxford["registry_probability"] >= 0.6
+    heidelberg = records.loc["x/hd"]
+    # The registry's display name, in no string; what the strings say stays as a variant.
+    assert heidelberg["preferred_name"] == "Ruperto Carola"
+    assert "Heidelberg University" in heidelberg["variant_names"]
+    assert heidelberg["child_ids"] == ["x/uk"]
+    assert records.loc["x/uk", "parent_ids"] == ["x/hd"]
+    # A value that the registry lacks stays as the strings have it, and provenance says so.
+    assert heidelberg["from_registry"] == ["preferred_name", "city", "country_code"]
+
+
+def test_none_is_an_answer(run: Resolution) -> None:
+    others = run.institutions[run.institutions["registry_id"].isna()]
+    assert set(others["preferred_name"]) == {"University of Ruritania", "Dept. of Physics"}
+    assert others["registry_probability"].isna().all()
+    assert [list(v) for v in others["from_registry"]] == [[], []]
+
+
+def test_a_registry_of_other_organisations_changes_nothing(registry: Path, tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_text("id,name\nx,Xylon Institute of Zymurgy\n", encoding="utf-8")
+    import_registry(tmp_path / "x.csv", tmp_path / "x.parquet")
+    plain = pipeline.resolve(STRINGS)
+    linked = pipeline.resolve(STRINGS, with_registry(tmp_path / "x.parquet"))
+    assert np.array_equal(plain.clusters.label, linked.clusters.label)
+    both = linked.institutions[plain.institutions.columns]
+    assert both.equals(plain.institutions)
+    assert linked.institutions["registry_id"].isna().all()
+
+
+def test_clusters_of_one_record_are_one(run: Resolution) -> None:
+    apart = run.rethreshold(1.0)
+    labels = {row.preferred_name: row.n_mentions for row in apart.institutions.itertuples()}
+    # At a threshold that nothing reaches, only the registry joins.
+    assert labels["University of Oxford"] == 3 and labels["Ruperto Carola"] == 2
+
+
+def test_what_a_person_parts_stays_apart(registry: Path) -> None:
+    plain = pipeline.resolve(STRINGS)
+    raw = plain.parsed.affiliations.affiliation
+    at = [i for i, a in enumerate(plain.parsed.affiliation) if "Oxford" in raw[a]]
+    none = np.empty(0, np.int64)
+    cannot = Constraints(none, none, np.array(at[:1]), np.array(at[1:2]))
+    run = pipeline.resolve(STRINGS, with_registry(registry), constraints=cannot)
+    assert run.clusters.label[at[0]] != run.clusters.label[at[1]]
+
+
+def test_a_parent_stands_for_its_parts_where_asked(registry: Path) -> None:
+    run = pipeline.resolve(STRINGS, with_registry(registry, granularity="parent"))
+    ids = [i for i in run.institutions["registry_id"] if isinstance(i, str)]
+    assert sorted(ids) == ["x/hd", "x/ox"]
+
+
+def test_kmeans_has_nothing_to_link(registry: Path) -> None:
+    settings = with_registry(registry).with_values(clustering={"clusterer": "kmeans", "n_clusters": 2})
+    with pytest.raises(UsageError, match="leave --registry out"):
+        Models.load(settings)
+
+
+def links_of(rows: list[tuple[int, int, float]]) -> Links:
+    """(mention, record, probability) rows to links."""
+    rows = sorted(rows, key=lambda r: (r[0], -r[2], r[1]))
+    mention, record, probability = (list(c) for c in zip(*rows, strict=True)) if rows else ([], [], [])
+    ints = np.array(mention, np.int64), np.array(record, np.int64), np.zeros(len(rows), np.int64)
+    return Links(*ints, np.array(probability, np.float64))
+
+
+def test_sure_mentions_of_unrelated_records_do_not_match(registry: Path) -> None:
+    held = Registry.read(registry)  # 0 Oxford, 1 Heidelberg, 2 its hospital.
+    links = links_of([(0, 0, 0.99), (1, 1, 0.95), (2, 2, 0.97), (3, 1, 0.5), (3, 0, 0.4)])
+    left, right = np.array([0, 0, 0, 1, 1]), np.array([1, 2, 3, 2, 3])
+    found = set_conflicts_apart(left, right, np.full(5, 0.8), links, held, LinkingSettings())
+    # 1 and 2 are related, and 3 is not sure of anything.
+    assert found.tolist() == [0, 0, 0.8, 0.8, 0.8]
+    off = LinkingSettings(min_conflict_probability=1.0)
+    assert set_conflicts_apart(left, right, np.full(5, 0.8), links, held, off).tolist() == [0.8] * 5
+
+
+@given(
+    st.lists(st.integers(0, 3), min_size=1, max_size=8),
+    st.dictionaries(
+        st.tuples(st.integers(0, 7), st.integers(0, 3)), st.integers(0, 10).map(lambda n: n / 10), max_size=14
+    ),
+)
+def test_votes_are_those_of_plain_loops(
+    clusters: list[int], given_links: dict[tuple[int, int], float]
+) -> None:
+    label = np.unique(clusters, return_inverse=True)[1].astype(np.int64)
+    rows = [(m, r, p) for (m, r), p in given_links.items() if m < len(label)]
+    found = vote(links_of(rows), label, LinkingSettings(min_link_probability=0.5))
+    for cluster in range(label.max() + 1):
+        members = np.flatnonzero(label == cluster).tolist()
+        share = {r: sum(p for m, s, p in rows if m in members and s == r) / len(members) for r in range(4)}
+        best = max(share.values())
+        assert found.probability[cluster] == pytest.approx(best)
+        if best > 0.5 + 1e-9:
+            assert share[int(found.record[cluster])] == pytest.approx(best)
+        if best < 0.5 - 1e-9:
+            assert found.record[cluster] == -1
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 4), st.integers(-1, 1)), min_size=1, max_size=9),
+    st.lists(st.tuples(st.integers(0, 8), st.integers(0, 8)), max_size=4),
+)
+def test_merging_joins_one_record_and_keeps_cannot_links(
+    items: list[tuple[int, int]], pairs: list[tuple[int, int]]
+) -> None:
+    label = np.unique([c for c, _ in items], return_inverse=True)[1].astype(np.int64)
+    label = np.unique(label, return_inverse=True)[1]
+    first = [int(np.flatnonzero(label == c)[0]) for c in range(label.max() + 1)]
+    order = np.argsort(first)
+    label = np.argsort(order)[label]  # Numbered by smallest member, as clustering does.
+    record = np.array([items[int(np.flatnonzero(label == c)[0])][1] for c in range(label.max() + 1)])
+    cannot = [(a, b) for a, b in pairs if a < len(label) and b < len(label) and label[a] != label[b]]
+    ends = tuple(np.array([p[i] for p in cannot], np.int64) for i in (0, 1))
+    found = merged(label, Linked(record, np.ones(len(record))), ends)
+    assert found[0] == 0 and np.all(np.diff(np.maximum.accumulate(found)) <= 1)
+    for a, b in cannot:
+        assert found[a] != found[b]
+    for a in range(len(label)):
+        for b in range(len(label)):
+            if label[a] == label[b]:
+                assert found[a] == found[b]
+            elif record[label[a]] != record[label[b]] or record[label[a]] < 0:
+                assert found[a] != found[b]
+            elif not cannot:
+                assert found[a] == found[b]
+
+
+@pytest.fixture(scope="module")
+def example(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run of the example with its registry."""
+    folder = tmp_path_factory.mktemp("example")
+    import_registry(ROOT / "examples" / "registry.csv", folder / "ror.parquet")
+    asked = ["resolve", str(EXAMPLE), "--column", "affiliation", "--registry", str(folder / "ror.parquet")]
+    done = CliRunner().invoke(main, [*asked, "--output", str(folder / "run"), "--quiet"])
+    assert done.exit_code == 0, done.output
+    return folder
+
+
+def test_the_columns_are_the_documented_ones(example: Path) -> None:
+    found = pq.read_table(example / "run" / "institutions.parquet")
+    plain = table(CONTRACT, "institutions", "column")
+    more = table(CONTRACT, "institutions with a registry", "column")
+    assert found.column_names == [*plain, *more]
+    words = {"double": "float64", "list<element: string>": "list of string"}
+    for column, (kind, null, _) in more.items():
+        own = str(found.schema.field(column).type)
+        assert words.get(own, own) == kind
+        assert (found.column(column).null_count == 0) == null.startswith("never"), column
+
+
+def test_every_row_of_the_user_gets_its_id(example: Path) -> None:
+    with (example / "run" / "resolved.csv").open(encoding="utf-8", newline="") as lines:
+        rows = list(csv.DictReader(lines))
+    assert list(rows[0])[-1] == "registry_id"
+    right = [r for r in rows if r["institution"] == "university-of-oxford"]
+    assert {r["registry_id"] for r in right} == {"https://ror.org/052gg0110"}
+    assert {r["registry_id"] for r in rows if r["institution"] == "university-of-nairobi"} == {""}
+    manifest = json.loads((example / "run" / "manifest.json").read_text())
+    assert "link" in [stage["name"] for stage in manifest["stages"]]
+
+
+def test_another_registry_is_another_run(example: Path) -> None:
+    asked = ["resolve", str(EXAMPLE), "--column", "affiliation", "--output", str(example / "run"), "--quiet"]
+    with_it = [*asked, "--registry", str(example / "ror.parquet")]
+    before = (example / "run" / "manifest.json").stat().st_mtime_ns
+    assert CliRunner().invoke(main, with_it).exit_code == 0
+    assert (example / "run" / "manifest.json").stat().st_mtime_ns == before
+    done = CliRunner().invoke(main, asked)
+    assert done.exit_code == 2 and "other input or settings" in done.stderr
+    refused = CliRunner().invoke(
+        main, [*asked[:-3], "--output", str(example / "new"), "--registry", str(EXAMPLE)]
+    )
+    assert refused.exit_code == 2 and "affil registry import" in refused.stderr
+    assert not (example / "new").exists()
+
+
+def test_a_result_in_memory_has_the_same(example: Path) -> None:
+    with EXAMPLE.open(encoding="utf-8", newline="") as lines:
+        strings = [row["affiliation"] for row in csv.DictReader(lines)]
+    run = pipeline.resolve(strings, with_registry(example / "ror.parquet"))
+    written = pq.read_table(example / "run" / "institutions.parquet")
+    assert sorted(i for i in run.institutions["registry_id"] if isinstance(i, str)) == sorted(
+        i for i in written["registry_id"].to_pylist() if i
+    )
+    assert replace(run).institutions.equals(run.institutions)
