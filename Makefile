@@ -6,6 +6,8 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c const
 DATA ?= $(or $(AFFIL_DATA),../shared/data)
 # Labelled sets with all organisations of a string, and with one label a string.
 COMPLETE := cwts_nonrelated hfe_french openalex_gold_ror openalex_gold_openalex_ids ror_api_2019 s2aff_train s2aff_val
+# Those whose labels are ids of ROR.
+OF_ROR := $(filter-out openalex_gold_openalex_ids,$(COMPLETE))
 SINGLE := crossref_publisher_train springer_2023_rest cordis ror_api_names ror_logs_train
 
 .PHONY: demo test check format benchmark models clean
@@ -55,6 +57,10 @@ models: $(VENV)/.installed-test ## Fit the shipped models again.
 		$(foreach set,$(SINGLE),--single-labels $(DATA)/labelled/$(set).jsonl) --affiliation-column string --cluster-column labels \
 		--registry $(DATA)/registry/ror_records_partial.jsonl.gz --leave-out $(DATA)/folds.tsv --output pipeline/models/parser
 	$(BIN)/affil train scorer --labels $(DATA)/labelled/shared_clusters.tsv --output pipeline/models/pair_scorer
+	$(BIN)/affil registry import $(DATA)/registry/ror_records_partial.jsonl.gz --output out/ror.parquet
+	$(BIN)/affil train linker $(foreach set,$(OF_ROR),--labels $(DATA)/labelled/$(set).jsonl) \
+		$(foreach set,$(SINGLE),--single-labels $(DATA)/labelled/$(set).jsonl) --affiliation-column string --cluster-column labels \
+		--registry out/ror.parquet --leave-out $(DATA)/folds.tsv --output pipeline/models/linker
 	$(BIN)/affil train reranker --labels $(DATA)/labelled/shared_clusters.tsv --registry $(DATA)/registry/ror_records_partial.jsonl.gz \
 		--leave-out $(DATA)/folds.tsv --output pipeline/models/reranker
 
