@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import csv
-import hashlib
 import time
 from pathlib import Path
 
@@ -18,18 +17,16 @@ import numpy as np
 
 from blocking import block, load_encoder
 from blocking.encoders import CorpusEncoder
-from pipeline.cleaning import clean
-from pipeline.folding import fold_values
 from pipeline.model_list import BUILT_IN_ENCODER, encoder_source
-from pipeline.normalization import normalize
-from pipeline.parsing import parse
+from pipeline.preparation import prepare
 from pipeline.settings import Settings
+from pipeline.training.labels import is_held_out
 from pipeline.training.recall import Lookout
 
 
 def fold_of(row: dict[str, str]) -> str:
     """The fold of a labelled row, with a fifth of the organisations of `train` as `dev`."""
-    is_dev = row["fold"] == "train" and hashlib.md5(row["cluster"].encode()).digest()[0] % 5 == 0
+    is_dev = row["fold"] == "train" and is_held_out(row["cluster"])
     return "dev" if is_dev else row["fold"]
 
 
@@ -43,8 +40,7 @@ def read_rows(data: Path) -> list[dict[str, str]]:
 def measure(label_of: dict[str, str], names: list[str], n_neighbours: int) -> None:
     """Print one line an encoder."""
     settings = Settings().with_values(blocking={"n_neighbours": n_neighbours})
-    mentions = parse(clean(fold_values(list(label_of)).affiliations))
-    forms = normalize(mentions)
+    mentions, forms = prepare(list(label_of), settings)
     raw = mentions.affiliations.affiliation
     labels = np.array([label_of[raw[i]] for i in mentions.affiliation.tolist()])
     main = forms.is_main

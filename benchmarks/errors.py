@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import csv
-import hashlib
 import tempfile
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
@@ -25,6 +24,7 @@ import numpy as np
 import pipeline
 from pipeline.resolution import Resolution
 from pipeline.scoring import NAMES, PairFeatures, fit_vocabulary
+from pipeline.training.labels import is_held_out
 from pipeline.training.scorer import train_scorer
 
 #: Strings of a cluster or label that are compared with those of another.
@@ -75,11 +75,6 @@ SPLITS: Kinds = {
 }
 
 
-def left_out(cluster: str) -> bool:
-    """Whether an organisation of the train fold is among the fifth left out."""
-    return int(hashlib.md5(cluster.encode(), usedforsecurity=False).hexdigest()[0], 16) % 5 == 0
-
-
 def resolved(data: Path) -> tuple[Resolution, dict[str, str]]:
     """The strings left out, resolved by a scorer that was fitted on the others; and their labels."""
     with (data / "labelled" / "shared_clusters.tsv").open(encoding="utf-8", newline="") as lines:
@@ -89,12 +84,12 @@ def resolved(data: Path) -> tuple[Resolution, dict[str, str]]:
         with labels.open("w", encoding="utf-8", newline="") as file:
             out = csv.writer(file, delimiter="\t")
             out.writerow(("affiliation", "cluster", "fold"))
-            out.writerows(
-                (r["affiliation"], r["cluster"], "tune" if left_out(r["cluster"]) else "train") for r in rows
-            )
+            for r in rows:
+                fold = "tune" if is_held_out(r["cluster"]) else "train"
+                out.writerow((r["affiliation"], r["cluster"], fold))
         for line in train_scorer(labels, scorer):
             print(line)
-        label = {r["affiliation"]: r["cluster"] for r in rows if left_out(r["cluster"])}
+        label = {r["affiliation"]: r["cluster"] for r in rows if is_held_out(r["cluster"])}
         settings = pipeline.Settings().with_values(
             scoring={"model": str(scorer / "model.json")},
             calibration={"file": str(scorer / "calibration.json")},

@@ -3,7 +3,7 @@
     python benchmarks/fine_tuning.py --data ../shared/data --output out/fine-tuning
 
 No published model is fetched: the model to start from is a BERT of two layers with random weights, and a
-vocabulary learned from the strings to learn from. A quarter of the organisations of fold `train` is set aside
+vocabulary learned from the strings to learn from. A fifth of the organisations of fold `train` is set aside
 (`dev`) and resolved before and after; the folds `tune` and `test` are not looked at.
 """
 
@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import csv
-import hashlib
 import json
 import time
 from collections import Counter
@@ -25,6 +24,7 @@ from pipeline.evaluation import evaluate, read_gold
 from pipeline.model_list import load_named_encoder
 from pipeline.training.examples import write_examples
 from pipeline.training.fine_tuning import fine_tune
+from pipeline.training.labels import is_held_out
 from pipeline.training.recall import Lookout
 from pipeline.training.recipe import Recipe
 from pipeline.training.renderings import labelled_texts
@@ -35,18 +35,13 @@ DIMENSIONS, LAYERS, HEADS = 128, 2, 4
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
 
-def is_dev(cluster: str) -> bool:
-    """Whether an organisation of fold train is set aside: a quarter of them."""
-    return int(hashlib.md5(cluster.encode()).hexdigest()[0], 16) % 5 == 0
-
-
 def write_labels(data: Path, output: Path) -> tuple[Path, Path]:
     """Fold train of the labelled strings to two files: to learn from, and set aside."""
     with (data / "labelled" / "shared_clusters.tsv").open(encoding="utf-8", newline="") as lines:
         rows = [row for row in csv.DictReader(lines, delimiter="\t") if row["fold"] == "train"]
     paths = []
     for name, kept in (("labels.csv", False), ("dev.csv", True)):
-        own = [(r["affiliation"], r["cluster"]) for r in rows if is_dev(r["cluster"]) == kept]
+        own = [(r["affiliation"], r["cluster"]) for r in rows if is_held_out(r["cluster"]) == kept]
         columns = {"affiliation": [a for a, _ in own], "cluster": [c for _, c in own]}
         paths.append(output / name)
         write_examples(columns, paths[-1])

@@ -20,11 +20,8 @@ from pathlib import Path
 import numpy as np
 
 import pipeline
-from pipeline.cleaning import clean
-from pipeline.folding import fold_values
 from pipeline.linking import LinkingSettings, Links, link, registry_facts
-from pipeline.normalization import normalize
-from pipeline.parsing import parse
+from pipeline.preparation import prepare
 from pipeline.records import MAIN, Mentions
 from pipeline.registry import Registry
 
@@ -113,8 +110,8 @@ def main() -> None:
     }
     some = {name: found for name, found in some.items() if found}
     strings = sorted({c.string for found in some.values() for c in found})
-    mentions = parse(clean(fold_values(strings).affiliations))
-    links = link(normalize(mentions), facts, LinkingSettings(model=chosen.model))
+    mentions, forms = prepare(strings)
+    links = link(forms, facts, LinkingSettings(model=chosen.model))
     print(f"fold {chosen.fold}: {len(strings):,} strings in {time.perf_counter() - started:.1f} s")
     print(f"{'set':20} {'strings':>12} {'ids':>5} {'at':>4}  precision  recall     F1")
     for name, found in some.items():

@@ -17,11 +17,8 @@ import numpy as np
 from encoders import read_rows
 
 from blocking import BlockingSettings, block, load_encoder
-from pipeline.cleaning import clean
-from pipeline.folding import fold_values
 from pipeline.model_list import encoder_source
-from pipeline.normalization import normalize
-from pipeline.parsing import parse
+from pipeline.preparation import prepare
 from pipeline.text import compare
 
 Pairs = set[tuple[int, int]]
@@ -47,8 +44,7 @@ def main() -> None:
     options.add_argument("--fold", choices=("tune", "train"), default="tune")
     given = options.parse_args()
     label_of = {r["affiliation"]: r["cluster"] for r in read_rows(given.data) if r["fold"] == given.fold}
-    mentions = parse(clean(fold_values(list(label_of)).affiliations))
-    forms = normalize(mentions)
+    mentions, forms = prepare(list(label_of))
     main_ones = np.flatnonzero(forms.is_main).tolist()
     raw = mentions.affiliations.affiliation
     strings = [raw[mentions.affiliation[m]] for m in main_ones]

@@ -125,7 +125,7 @@ def block_in_detail(
     # Rings and expansions run through the items in an order that their contents set, not the caller.
     codes = [own.first_codes(n_items) for own in entries.values()]
     order = np.lexsort([*codes, *(view.number for view in views.values())])
-    progress = _Steps(on_progress, 2 * sum(len(view.texts) for view in views.values()))
+    progress = Steps(on_progress, 2 * sum(len(view.texts) for view in views.values()))
 
     proposed: list[tuple[str, Int64s, Int64s]] = []
     vectors = np.zeros((len(first.texts), encoder.dimensions), np.float32)
@@ -264,7 +264,7 @@ def _report(rule: str, by_key: KeyPairs, max_block: int) -> None:
         )
 
 
-class _Steps:
+class Steps:
     """One progress bar over several steps, each of which counts from nought."""
 
     def __init__(self, on_progress: Progress | None, total: int) -> None:

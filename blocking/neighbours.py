@@ -72,7 +72,7 @@ def nearest_neighbours(
 
         found, cosines = search_torch(used, wanted + 1, settings.device, on_progress)
     else:
-        found, cosines = _search_faiss(used, wanted + 1, settings, on_progress)
+        found, cosines = _search_faiss(used, used, wanted + 1, settings, on_progress)
     found, cosines = _without_self(found, cosines, wanted)
     ids[rows, :wanted] = np.where(found >= 0, rows[found], -1)
     similarities[rows, :wanted] = cosines
@@ -80,7 +80,12 @@ def nearest_neighbours(
 
 
 def nearest_rows(
-    queries: Float32s, corpus: Float32s, n_neighbours: int, settings: BlockingSettings | None = None
+    queries: Float32s,
+    corpus: Float32s,
+    n_neighbours: int,
+    settings: BlockingSettings | None = None,
+    *,
+    on_progress: Progress | None = None,
 ) -> tuple[Int64s, Float32s]:
     """Vectors of length 1 (or of zeros) in; for each query its nearest rows of another table out.
 
@@ -88,7 +93,8 @@ def nearest_rows(
         queries: float32, shape (n, d).
         corpus: float32, shape (m, d).
         n_neighbours: rows wanted for each query.
-        settings: index, backend, device and their figures; "auto" weighs the cost of n x m.
+        settings: index, device and their figures; "auto" weighs the cost of n x m. FAISS searches.
+        on_progress: called with (queries searched, queries).
 
     Returns:
         ids int64 and similarities float32, both of shape (n, n_neighbours), most similar first, equal ones by
@@ -104,19 +110,13 @@ def nearest_rows(
     rows, asked = (np.flatnonzero(np.linalg.norm(v, axis=1) > 0) for v in (corpus, queries))
     if not len(rows) or not len(asked):
         return ids, similarities
-    faiss = import_faiss()
-    is_gpu = settings.device != "cpu" and _has_gpu(faiss)
-    kind = index_kind(math.isqrt(len(asked) * len(rows)), settings.index, is_gpu)
     wanted = min(n_neighbours, len(rows))
-    index = _build(faiss, np.ascontiguousarray(corpus[rows], np.float32), kind, settings, is_gpu)
-    for start in range(0, len(asked), _QUERY_CHUNK):
-        part = asked[start : start + _QUERY_CHUNK]
-        cosine, found = index.search(np.ascontiguousarray(queries[part], np.float32), wanted)
-        ranked = np.where(found < 0, np.float32(-np.inf), cosine)
-        order = np.lexsort((found, -ranked))
-        found, ranked = np.take_along_axis(found, order, 1), np.take_along_axis(ranked, order, 1)
-        ids[part, :wanted] = np.where(found >= 0, rows[found], -1)
-        similarities[part, :wanted] = np.clip(np.where(found >= 0, ranked, 0), -1, 1)
+    found, cosine = _search_faiss(corpus[rows], queries[asked], wanted, settings, on_progress)
+    ranked = np.where(found < 0, np.float32(-np.inf), cosine)
+    order = np.lexsort((found, -ranked))
+    found, ranked = np.take_along_axis(found, order, 1), np.take_along_axis(ranked, order, 1)
+    ids[asked, :wanted] = np.where(found >= 0, rows[found], -1)
+    similarities[asked, :wanted] = np.clip(np.where(found >= 0, ranked, 0), -1, 1)
     return ids, similarities
 
 
@@ -165,27 +165,32 @@ def _has_gpu(faiss: ModuleType) -> bool:
 
 
 def _search_faiss(
-    vectors: Float32s, n_results: int, settings: BlockingSettings, on_progress: Progress | None
+    corpus: Float32s,
+    queries: Float32s,
+    n_results: int,
+    settings: BlockingSettings,
+    on_progress: Progress | None,
 ) -> tuple[Int64s, Float32s]:
-    """Each row's best rows, itself among them, padded with id -1 as FAISS does."""
+    """The best rows of the corpus for each query (itself too), padded with id -1 as FAISS does."""
     faiss = import_faiss()
     is_gpu = settings.device != "cpu" and _has_gpu(faiss)
     if settings.device == "cuda" and not is_gpu:
         raise BlockingError("device 'cuda' was asked for, but FAISS sees no GPU; use 'auto' or 'cpu'")
-    kind = index_kind(len(vectors), settings.index, is_gpu)
+    # What counts is the number of products; among the rows of one table it is the square of theirs.
+    kind = index_kind(math.isqrt(len(corpus) * len(queries)), settings.index, is_gpu)
     if is_gpu and n_results > _GPU_LIMIT:
         raise BlockingError(f"FAISS finds at most {_GPU_LIMIT - 1} neighbours on a GPU, got {n_results - 1}")
-    log.info("searching %d rows: FAISS %s index on the %s", len(vectors), kind, "GPU" if is_gpu else "CPU")
-    index = _build(faiss, vectors, kind, settings, is_gpu)
+    log.info("searching %d rows: FAISS %s index on the %s", len(corpus), kind, "GPU" if is_gpu else "CPU")
+    index = _build(faiss, np.ascontiguousarray(corpus, np.float32), kind, settings, is_gpu)
 
-    found = np.empty((len(vectors), n_results), np.int64)
-    cosines = np.empty((len(vectors), n_results), np.float32)
-    for start in range(0, len(vectors), _QUERY_CHUNK):
-        queries = vectors[start : start + _QUERY_CHUNK]
-        end = start + len(queries)
-        cosines[start:end], found[start:end] = index.search(queries, n_results)
+    found = np.empty((len(queries), n_results), np.int64)
+    cosines = np.empty((len(queries), n_results), np.float32)
+    for start in range(0, len(queries), _QUERY_CHUNK):
+        part = np.ascontiguousarray(queries[start : start + _QUERY_CHUNK], np.float32)
+        end = start + len(part)
+        cosines[start:end], found[start:end] = index.search(part, n_results)
         if on_progress:
-            on_progress(end, len(vectors))
+            on_progress(end, len(queries))
     return found, cosines
 
 

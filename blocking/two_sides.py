@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from blocking.blocks import check_columns, distinct_texts, prepared_encoder, unite
+from blocking.blocks import Steps, check_columns, distinct_texts, prepared_encoder, unite
 from blocking.encoders import Encoder
 from blocking.errors import BlockingError
 from blocking.keys import KeyEntries, Keys, key_entries, ranges
@@ -44,7 +44,7 @@ def block_two(
         settings: what to choose.
         encoder: used instead of the one that the settings name; one that learns from a corpus and has not yet
             learns from the texts of the first view on the right.
-        on_progress: called with (texts done, texts in all).
+        on_progress: called with (texts encoded or searched, texts to encode and to search).
 
     Returns:
         Pairs in which `left` numbers the items on the left and `right` those on the right, from the number of
@@ -59,16 +59,21 @@ def block_two(
     n_left, n_right = check_columns(left, left_keys), check_columns(right, right_keys)
     proposed: list[tuple[str, Int64s, Int64s]] = []
     first: tuple[Int64s, Any] | None = None
-    for rule in left:
-        texts = distinct_texts([*left[rule], *right[rule]])
+    views = {rule: distinct_texts([*left[rule], *right[rule]]) for rule in left}
+    asked = {rule: np.unique(texts.number[:n_left]) for rule, texts in views.items()}
+    asked = {rule: queries[queries >= 0] for rule, queries in asked.items()}
+    progress = Steps(on_progress, sum(len(views[rule].texts) + len(asked[rule]) for rule in left))
+    for rule, texts in views.items():
         number_left, number_right = texts.number[:n_left], texts.number[n_left:]
         if encoder is None or first is None:
             own = sorted({texts.texts[i] for i in number_right.tolist() if i >= 0})
             encoder = prepared_encoder(encoder, own, settings)
-        vectors = encoder.encode(texts.texts, on_progress=on_progress)
-        queries = np.unique(number_left[number_left >= 0])
-        corpus = np.unique(number_right[number_right >= 0])
-        ids, cosine = nearest_rows(vectors[queries], vectors[corpus], settings.n_neighbours, settings)
+        vectors = encoder.encode(texts.texts, on_progress=progress.next(len(texts.texts)))
+        queries, corpus = asked[rule], np.unique(number_right[number_right >= 0])
+        found_by = progress.next(len(queries))
+        ids, cosine = nearest_rows(
+            vectors[queries], vectors[corpus], settings.n_neighbours, settings, on_progress=found_by
+        )
         is_link = (ids >= 0) & (cosine >= settings.min_similarity)
         found = KeyEntries(queries[np.nonzero(is_link)[0]], corpus[ids[is_link]])
         proposed.append((rule, *_items_of(found, number_left, number_right, settings.max_block)))

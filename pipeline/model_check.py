@@ -13,9 +13,7 @@ from blocking import BlockingSettings
 from blocking.conversion import convert, native_folder
 from blocking.errors import ModelNotFoundError
 from blocking.hub import fetch, read_configurations, split_revision
-from pipeline.cleaning import clean
 from pipeline.errors import AffilError, UsageError
-from pipeline.folding import fold_values
 from pipeline.model_list import (
     BUILT_IN_ENCODER,
     SHIPPED_RERANKER,
@@ -24,8 +22,7 @@ from pipeline.model_list import (
     load_named_encoder,
     reranker_source,
 )
-from pipeline.normalization import normalize
-from pipeline.parsing import parse
+from pipeline.preparation import prepare
 from pipeline.presets import PRESETS, Preset, locate
 from pipeline.scoring import (
     BUILT_IN_RERANKER,
@@ -180,7 +177,7 @@ def _check_word_pairs(named: str) -> ModelCheck:
     source = reranker_source(BUILT_IN_RERANKER if is_shipped else named) or named
     reranker = WordPairReranker.load(source)
     strings = ["University of Oxford", "Univ Oxford, Oxford, England"]
-    forms = normalize(parse(clean(fold_values(strings).affiliations)))
+    _, forms = prepare(strings)
     one = np.zeros(1, np.int64)
     logit = float(reranker.rescore(PairFeatures(forms, fit_vocabulary(forms)), one, one + 1)[0])
     facts = {"kind": "reranker"} | reranker.describe()

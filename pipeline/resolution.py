@@ -48,7 +48,7 @@ from pipeline.scoring import (
     score,
 )
 from pipeline.settings import Settings
-from pipeline.stage_log import StageLog
+from pipeline.stage_log import Onward, StageLog
 from pipeline.tables import (
     RunFrames,
     institutions_frame,
@@ -80,7 +80,7 @@ def resolve(
         settings: a section a stage; all defaults when left out.
         constraints: must-links and cannot-links between mention numbers; they always hold.
         judgements: what people said of pairs of strings (`read_judgements`); it always holds, too.
-        models: an encoder or a rescorer to use instead of those that settings name.
+        models: an encoder, a rescorer or a registry to use instead of those that settings name.
         stage_log: times each stage and tells progress bars of it.
 
     Raises:
@@ -110,14 +110,15 @@ def resolve(
         scored = judge(blocked.pairs, on_progress=tick)
     if is_by_pairs and settings.blocking.n_group_neighbours:
         with stage("second pass") as tick:
-            more = _between_clusters(scored, blocked, mentions, settings, tick)
-            scored = scored.joined(judge(more))
+            told = Onward(tick)
+            more = _between_clusters(scored, blocked, mentions, settings, told)
+            scored = scored.joined(judge(more, on_progress=told.next()))
     with stage("calibrate"):
         matches = calibrate(scored, settings.calibration)
-    linking = None
-    if models.registry:
+    linking, registry = None, models.registry or load_registry(settings.linking)
+    if registry:
         with stage("link") as tick:
-            linking = link_run(forms, models.registry, settings.linking, blocked, settings.blocking, tick)
+            linking = link_run(forms, registry, settings.linking, blocked, settings.blocking, tick)
     with stage("cluster") as tick:
         if is_by_pairs:
             clusters = _cluster(matches, mentions, settings, held, tick, linking)
@@ -126,11 +127,22 @@ def resolve(
             clusters = cluster_vectors(vectors, settings.clustering, constraints=held, on_progress=tick)
     with stage("consolidate"):
         found = consolidate(mentions, forms, matches, clusters.label, settings.canonical)
-    said = judgements or Judgements()
     if linking:
         found = linking.identified(found, clusters.label)
-    run = (settings, folded, mentions, forms, matches, clusters, found, held, stage, sources, said, linking)
-    return Resolution(*run)
+    return Resolution(
+        settings=settings,
+        folded=folded,
+        parsed=mentions,
+        forms=forms,
+        matches=matches,
+        clusters=clusters,
+        consolidated=found,
+        constraints=held,
+        stage_log=stage,
+        sources=sources,
+        judgements=judgements or Judgements(),
+        linking=linking,
+    )
 
 
 def _held(constraints: Constraints | None, judgements: Judgements | None, mentions: Mentions) -> Constraints:
@@ -151,7 +163,7 @@ def _folded(affiliations: Sequence[str | None] | pd.Series[Any] | Folded) -> tup
 
 @dataclass(frozen=True)
 class Models:
-    """Objects that stand in for the models that settings name."""
+    """Objects that stand in for the models, and the registry, that settings name."""
 
     encoder: Encoder | None = None
     rescorer: PairRescorer | None = None

@@ -9,11 +9,9 @@ import numpy as np
 
 from blocking import CandidatePairs
 from pipeline.calibration import calibrate
-from pipeline.cleaning import clean
 from pipeline.errors import UsageError
-from pipeline.folding import fold_values, sources_of
-from pipeline.normalization import normalize
-from pipeline.parsing import parse
+from pipeline.folding import sources_of
+from pipeline.preparation import prepare
 from pipeline.records import MAIN, Float64s, Int64s, Mentions, Progress
 from pipeline.rows import rows_from_values
 from pipeline.scoring import PairRescorer, fit_vocabulary, score
@@ -61,11 +59,9 @@ def affiliation_similarity(
     if len(texts[1]) != n:
         raise UsageError(f"{n} strings on the left, {len(texts[1])} on the right; give one pair a row")
     every = [text for column in texts for text in column]
-    folded = fold_values(every)
-    mentions = parse(clean(folded.affiliations, settings.cleaning), settings.parsing)
-    forms = normalize(mentions, settings.normalization)
+    mentions, forms = prepare(every, settings)
     vocabulary = fit_vocabulary(forms, settings.scoring.model)
-    number = {key: i for i, key in enumerate(folded.affiliations.affiliation_id)}
+    number = {key: i for i, key in enumerate(mentions.affiliations.affiliation_id)}
     of_row = sources_of(every)["affiliation_id"].to_pylist()[: 2 * n]
     main = _main_mentions(mentions)[np.array([number.get(key, -1) for key in of_row], np.int64)]
     a, b = main[:n], main[n:]

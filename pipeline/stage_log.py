@@ -53,3 +53,21 @@ def peak_memory_mb() -> int:
             return int(found[1]) * 1024 // 1_000_000
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit // 1_000_000
+
+
+class Onward:
+    """One progress bar for works that follow each other: it does not run backwards when the next begins."""
+
+    def __init__(self, on_progress: Progress | None) -> None:
+        self._on_progress, self._before, self._total = on_progress, 0, 0
+
+    def __call__(self, done: int, total: int) -> None:
+        """Tell of the present work."""
+        self._total = total
+        if self._on_progress:
+            self._on_progress(self._before + done, self._before + total)
+
+    def next(self) -> Onward:
+        """Begin the next work."""
+        self._before, self._total = self._before + self._total, 0
+        return self

@@ -107,12 +107,12 @@ def published(
     from dataclasses import replace
 
     from pipeline.training.fine_tuning import fine_tune
-    from pipeline.training.mining import LabelColumns
+    from pipeline.training.labels import Columns
     from pipeline.training.recipe import Recipe
 
     recipe = Recipe.read(named)
     recipe = recipe if seed is None else replace(recipe, seed=seed)
-    columns = LabelColumns(affiliation_column, cluster_column, separator=separator)
+    columns = Columns(affiliation_column, cluster_column, separator=separator)
     fine_tune(recipe, start, data, output, device=device, columns=columns, say=click.echo)
     click.echo(f"written: {output}")
 
@@ -129,11 +129,12 @@ def _mine(
     **given: Any,
 ) -> None:
     from pipeline.training.examples import check_suffix, write_examples
-    from pipeline.training.mining import LabelColumns, MiningSettings, read_labelled
+    from pipeline.training.labels import Columns
+    from pipeline.training.mining import MiningSettings, read_labelled
 
     check_suffix(output)
     settings = MiningSettings(is_raw=is_raw, **given)
-    columns = LabelColumns(affiliation_column, cluster_column, fold_column, separator)
+    columns = Columns(affiliation_column, cluster_column, fold_column, separator)
     found: dict[str, list[Any]] = {}
     for fold, own in read_labelled(labels, columns, is_raw=is_raw).items():
         mined = mine(own, settings)

@@ -48,6 +48,7 @@ FLOORS = (
         "judgements",
         "explanation",
         "review",
+        "preparation",
         "similarity",
         "authorships",
     ),

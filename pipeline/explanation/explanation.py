@@ -17,6 +17,7 @@ from pipeline.explanation.paths import spanning_forest, widest_path
 from pipeline.explanation.separation import Members, Sides, separation
 from pipeline.records import Float64s, Int64s
 from pipeline.scoring import PairFeatures
+from pipeline.scoring.tokens import SPELLING
 from pipeline.settings import Settings
 from pipeline.text import compare
 
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
 
 #: The rule of a link that no stage proposed: a person did.
 JUDGEMENT = "judgement"
-#: Words of two strings at this ratio (0–100) or above are spellings of one; as in scoring.
-_SPELLING = 75
 
 
 @dataclass(frozen=True)
@@ -308,7 +307,7 @@ def _words(left: str, right: str) -> dict[str, Any]:
     only = [[w for w in both[side] if w not in both[1 - side]] for side in (0, 1)]
     alike = []
     for word in list(only[0]):
-        near = process.extractOne(word, only[1], scorer=fuzz.ratio, score_cutoff=_SPELLING)
+        near = process.extractOne(word, only[1], scorer=fuzz.ratio, score_cutoff=100 * SPELLING)
         if near:
             alike.append((word, near[0]))
             only[0].remove(word)

@@ -17,27 +17,11 @@ from pipeline.scoring.tokens import Float32s
 _KEPT = (
     *("organization_ratio", "organization_token_sort", "organization_token_set", "context_token_set"),
     *("country", "region", "city", "name_lacking", "name_lacking_rarest", "mention_lacking"),
-    *(
-        "mention_lacking_rarest",
-        "kind",
-        "type",
-        "mention_class",
-        "n_same_name",
-        "n_same_name_here",
-        "is_main",
-    ),
-    *(
-        "name_in_units",
-        "n_children",
-        "has_parent",
-        "is_closed",
-        "same_organization",
-        "acronym",
-        "name_weight",
-    ),
-    *("organization_jaccard", "hospital"),
+    *("mention_lacking_rarest", "kind", "type", "mention_class", "n_same_name", "n_same_name_here"),
+    *("is_main", "name_in_units", "n_children", "has_parent", "is_closed", "same_organization", "acronym"),
+    *("name_weight", "organization_jaccard", "hospital"),
 )
-#: In the order of the columns that `choice_features` gives.
+#: In the order of the columns of `Candidates.features`.
 NAMES = ("logit", "margin", "rank", "parent_logit", "child_logit", "covered", "covered_margin", *_KEPT)
 #: Stands for the log-odds of what is not there.
 _NONE = -15.0

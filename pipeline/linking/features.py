@@ -27,7 +27,7 @@ _TYPES = (
 )
 #: Features of two mentions that are one thing for every mention and name.
 _CONSTANT = {"unit_jaccard", "n_with_organization", "n_main"}
-#: In the order of the columns that `LinkFeatures.of` gives.
+#: In the order of the columns that `link_features` gives.
 NAMES = (
     *(name for name in pair_features.NAMES if name not in _CONSTANT),
     *("similarity", "name_lacking", "name_lacking_rarest", "mention_lacking", "mention_lacking_rarest"),

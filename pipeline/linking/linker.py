@@ -24,6 +24,7 @@ from pipeline.records import Float64s, Forms, Int64s, Progress
 from pipeline.registry import Registry
 from pipeline.scoring import AdditiveModel
 from pipeline.scoring.tokens import Float32s
+from pipeline.stage_log import Onward
 
 log = logging.getLogger(__name__)
 #: Files of a linker's folder.
@@ -110,14 +111,16 @@ def link(
         settings: which model, how many candidates.
         blocking: how neighbours are searched.
         encoder: to search with; one that learns from a corpus and has not yet learns from the names.
-        on_progress: called with (mentions done, mentions).
+        on_progress: called with (texts searched and mentions done, all of both as far as known).
 
     Raises:
         UsageError: a linker that is missing or broken.
     """
     settings = settings or LinkingSettings()
     model = LinkModel.load(settings.model)
-    pairs = block_names(forms, facts, settings, blocking, encoder)
+    told = Onward(on_progress)
+    pairs = block_names(forms, facts, settings, blocking, encoder, told)
+    told.next()
     parts = []
     for start in range(0, len(forms), _CHUNK):
         low, high = np.searchsorted(pairs.left, [start, start + _CHUNK])
@@ -126,8 +129,7 @@ def link(
             values = link_features(forms, facts, part)
             found = candidates(part, values, model.names.logits(values), len(forms), facts)
             parts.append(_linked(found, chosen_logits(model.choice, found.features), model.calibration))
-        if on_progress:
-            on_progress(min(start + _CHUNK, len(forms)), len(forms))
+        told(min(start + _CHUNK, len(forms)), len(forms))
     none = np.empty(0, np.int64)
     links = parts[0] if parts else Links(none, none, none, np.empty(0))
     if len(parts) > 1:
@@ -143,11 +145,13 @@ def block_names(
     settings: LinkingSettings,
     blocking: BlockingSettings | None = None,
     encoder: Encoder | None = None,
+    on_progress: Progress | None = None,
 ) -> CandidatePairs:
     """The names worth comparing with each mention: pairs of a mention and, from `len(forms)` on, a name."""
     searched = replace(blocking or BlockingSettings(), n_neighbours=settings.n_candidates)
     names = facts.names.forms
-    return block_two(_views(forms), _views(names), forms.keys, names.keys, searched, encoder=encoder)
+    views, keys = (_views(forms), _views(names)), (forms.keys, names.keys)
+    return block_two(*views, *keys, searched, encoder=encoder, on_progress=on_progress)
 
 
 def _views(forms: Forms) -> dict[str, list[str]]:

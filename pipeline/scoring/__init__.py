@@ -12,6 +12,7 @@ from pipeline.scoring.score import (
     load_rescorer,
     score,
     token_frequencies,
+    vocabulary_of,
 )
 from pipeline.scoring.tokens import Vocabulary
 from pipeline.scoring.word_pair_model import WordPairReranker
@@ -34,4 +35,5 @@ __all__ = [
     "rank",
     "score",
     "token_frequencies",
+    "vocabulary_of",
 ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import gzip
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.resources import files
@@ -22,6 +22,7 @@ from pipeline.scoring.cross_encoder import CrossEncoderScorer, PairRescorer
 from pipeline.scoring.features import NAMES, PairFeatures
 from pipeline.scoring.tokens import Vocabulary
 from pipeline.scoring.word_pair_model import WordPairReranker, read_config
+from pipeline.stage_log import Onward
 
 log = logging.getLogger(__name__)
 #: Names under which settings ask for the reranker in the package, and for none.
@@ -117,9 +118,13 @@ def fit_vocabulary(forms: Forms, model_path: str | None = None, *, use_prior: bo
     Raises:
         UsageError: the file of frequencies is broken.
     """
-    prior, n_prior = token_frequencies(model_path) if use_prior else ({}, 0)
+    return vocabulary_of(forms, token_frequencies(model_path) if use_prior else ({}, 0))
+
+
+def vocabulary_of(forms: Forms, frequencies: tuple[Mapping[str, int], int]) -> Vocabulary:
+    """Token weights of mentions, with in how many of so many other texts each token stands behind them."""
     both = zip(forms.context, forms.organization, strict=True)
-    return Vocabulary.fit([f"{context} {organization}" for context, organization in both], prior, n_prior)
+    return Vocabulary.fit([f"{context} {organization}" for context, organization in both], *frequencies)
 
 
 def load_rescorer(settings: ScoringSettings) -> PairRescorer | None:
@@ -152,15 +157,13 @@ def score(
     settings = settings or ScoringSettings()
     rescorer = rescorer or load_rescorer(settings)
     features = PairFeatures(forms, vocabulary)
-    logit = feature_logits(features, pairs, settings.model, on_progress)
+    told = Onward(on_progress)
+    logit = feature_logits(features, pairs, settings.model, told)
     rescored = np.full(len(pairs), np.nan)
     if rescorer is not None and len(pairs):
         chosen = doubtful(logit, settings, rescorer.band)
         log.info("score: %d of %d pairs go to %s", len(chosen), len(pairs), rescorer.name)
-        # What is rescored comes on top of what was scored: a bar does not run backwards.
-        n = len(pairs)
-        told = None if on_progress is None else lambda done, total: on_progress(n + done, n + total)
-        rescored[chosen] = rescorer.rescore(features, pairs.left[chosen], pairs.right[chosen], told)
+        rescored[chosen] = rescorer.rescore(features, pairs.left[chosen], pairs.right[chosen], told.next())
     combination = rescorer.combination if rescorer else None
     return ScoredPairs(pairs.left, pairs.right, pairs.similarity, pairs.rule, logit, rescored, combination)
 

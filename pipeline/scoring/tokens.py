@@ -18,7 +18,7 @@ Int64s = npt.NDArray[np.int64]
 
 #: A token that is found in the other text at this partial ratio (0–1) or above is a spelling of it. Low
 #: enough for a typo or an inflection, high enough to part words of like endings; set by hand, not tuned.
-_SPELLING = 0.75
+SPELLING = 0.75
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ def lacking(
     tokens = np.array(vocabulary.token, object)[missing.indices]
     texts = np.array(other_text, object)[row]
     alike = (
-        cpdist(tokens, texts, scorer=fuzz.partial_ratio, score_cutoff=100 * _SPELLING, dtype=np.float32) / 100
+        cpdist(tokens, texts, scorer=fuzz.partial_ratio, score_cutoff=100 * SPELLING, dtype=np.float32) / 100
     )
     long_enough = np.array([len(t) > 3 for t in vocabulary.token])[missing.indices]
     weight = vocabulary.weight[missing.indices] * (1 - np.where(long_enough, alike, 0))

@@ -7,7 +7,6 @@ on the fold `tune`; `test` is not looked at.
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from blocking.pairs import Float32s
 from pipeline.errors import UsageError
 from pipeline.training.batches import Batches, Shares
 from pipeline.training.labels import read_folds
+from pipeline.training.loop import Training, Weights
 from pipeline.training.recall import Lookout
 from pipeline.training.recipe_files import read_recipe
 from pipeline.training.renderings import (
@@ -34,7 +34,6 @@ from pipeline.training.renderings import (
 
 log = logging.getLogger(__name__)
 
-CHECKPOINT = "checkpoint.safetensors"
 #: The untrained encoder weighs features so: squared inverse document frequency.
 _IDF_POWER = 2
 
@@ -171,17 +170,8 @@ def _train(
     yield f"written: {output}"
 
 
-@dataclass
-class _Progress:
-    """Where training is: what a checkpoint holds beside the table and Adam's two means."""
-
-    step: int = 0
-    best: float = -1.0
-    n_looks_since: int = 0
-
-
-class _Training:
-    """The loop: batches in, the table after the best look out."""
+class _Training(Training):
+    """Batches in, the table after the best look out."""
 
     def __init__(
         self, recipe: EncoderRecipe, renderings: Renderings, lookout: Lookout | None, output: Path
@@ -196,38 +186,19 @@ class _Training:
         self.batches = Batches(renderings, recipe.batch_size, shares)
         self.table = torch.nn.Parameter(torch.from_numpy(initial_table(self.matrix, recipe)))
         self.optimizer = torch.optim.Adam([self.table], lr=recipe.learning_rate, fused=True)
-        self.progress = _Progress()
+        super().__init__(recipe, Weights({"table": self.table}, {}, self.optimizer), output)
 
-    def run(self) -> Iterator[str]:
-        """Train to the end; yields a line a look."""
-        is_resumed = self._resume()
-        progress, recipe = self.progress, self.recipe
-        if is_resumed:
-            yield f"resumed at step {progress.step}"
-        else:
-            yield f"step 0: {self._look()}"
-        losses: list[float] = []
-        while progress.step < recipe.n_steps and progress.n_looks_since < recipe.patience:
-            losses.append(self._step())
-            progress.step += 1
-            if progress.step % recipe.steps_per_look == 0 or progress.step == recipe.n_steps:
-                line = self._look()
-                # Before the line: whoever stops at it can go on from here.
-                self._keep()
-                yield f"step {progress.step}: loss {np.mean(losses):.4f}, {line}"
-                losses.clear()
-        (self.output / CHECKPOINT).unlink(missing_ok=True)
-
-    def _step(self) -> float:
+    def step(self, number: int) -> float:
+        """Take a step; gives its loss."""
         import torch
 
-        step, recipe = self.progress.step, self.recipe
+        recipe = self.recipe
         # A generator of its own for each step: a run that is resumed draws what it would have drawn.
-        random = np.random.default_rng([recipe.seed, step])
+        random = np.random.default_rng([recipe.seed, number])
         left, right = self.batches.draw(random)
-        warm = min(1.0, (step + 1) / max(1, recipe.n_warmup_steps))
+        warm = min(1.0, (number + 1) / max(1, recipe.n_warmup_steps))
         for group in self.optimizer.param_groups:
-            group["lr"] = recipe.learning_rate * warm * (1 - step / recipe.n_steps)
+            group["lr"] = recipe.learning_rate * warm * (1 - number / recipe.n_steps)
         self.optimizer.zero_grad()
         rows = self.matrix[np.concatenate([left, right])]
         rows.data *= random.random(rows.nnz, dtype=np.float32) >= recipe.dropout
@@ -243,7 +214,7 @@ class _Training:
         self.optimizer.step()
         return float(loss.detach())
 
-    def _look(self) -> str:
+    def look(self) -> str:
         """Measure the table on the tune fold, if there is one, and write it if it is the best so far."""
         encoder = self._encoder()
         self._see(encoder)
@@ -251,11 +222,13 @@ class _Training:
             encoder.save(self.output)
             return "written"
         value = self.lookout.recall(encoder)
-        self.progress.n_looks_since += 1
-        if value > self.progress.best:
-            self.progress.best, self.progress.n_looks_since = value, 0
+        if self.progress.is_best(value):
             encoder.save(self.output)
         return f"tune recall@{self.lookout.n_neighbours} {value:.4f} (best {self.progress.best:.4f})"
+
+    def resumed(self) -> None:
+        """The batches look at the table as they did at the last look."""
+        self._see(self._encoder())
 
     def _encoder(self) -> NgramBagEncoder:
         return NgramBagEncoder(self.table.detach().numpy(), self.recipe.features, name="built-in")
@@ -264,41 +237,6 @@ class _Training:
         """Tell the batches which organisations look alike by now."""
         if self.recipe.alike_share > 0:
             self.batches.see(encoder.encode([self.texts[n] for n in self.batches.first_texts.tolist()]))
-
-    def _keep(self) -> None:
-        """Write a checkpoint."""
-        from safetensors.torch import save_file
-
-        state = self.optimizer.state[self.table]
-        means = {name: state[name] for name in ("step", "exp_avg", "exp_avg_sq")}
-        values = dataclasses.asdict(self.progress) | {"recipe": repr(self.recipe)}
-        temporary = self.output / f"{CHECKPOINT}.part"
-        metadata = {name: str(value) for name, value in values.items()}
-        save_file({"table": self.table.detach(), **means}, temporary, metadata)
-        temporary.replace(self.output / CHECKPOINT)
-
-    def _resume(self) -> bool:
-        """Take up the checkpoint if there is one."""
-        from safetensors import SafetensorError, safe_open
-
-        path = self.output / CHECKPOINT
-        if not path.is_file():
-            return False
-        try:
-            with safe_open(path, "pt") as file:
-                metadata: dict[str, Any] = file.metadata() or {}
-                arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        except SafetensorError as error:
-            raise UsageError(f"{path} is damaged ({error}); remove it to start again") from error
-        if metadata.get("recipe") != repr(self.recipe):
-            raise UsageError(f"{path} is of another recipe; remove it, or write to another folder")
-        self.table.data.copy_(arrays.pop("table"))
-        self.optimizer.state[self.table] = arrays
-        self.progress = _Progress(
-            int(metadata["step"]), float(metadata["best"]), int(metadata["n_looks_since"])
-        )
-        self._see(self._encoder())
-        return True
 
 
 def initial_table(matrix: Any, recipe: EncoderRecipe) -> Float32s:

@@ -24,8 +24,8 @@ from blocking.torch_search import torch_device
 from pipeline.errors import UsageError
 from pipeline.run_folder import fingerprint_of
 from pipeline.training.curves import Look, Similarities, draw
+from pipeline.training.labels import Columns
 from pipeline.training.material import Material, read_material
-from pipeline.training.mining import LabelColumns
 from pipeline.training.recipe import Recipe, Say, TrainingRun
 from pipeline.writing import unwritable, write_json, write_text
 
@@ -65,7 +65,7 @@ def fine_tune(
     output: Path,
     *,
     device: str = "auto",
-    columns: LabelColumns | None = None,
+    columns: Columns | None = None,
     say: Say = log.info,
 ) -> FineTuned:
     """Train a model; a run that was interrupted goes on from its last checkpoint.
@@ -88,7 +88,7 @@ def fine_tune(
     if output.exists():
         raise UsageError(f"{output} is there already; name a folder that is not")
     identity = fingerprint_of([data], dataclasses.asdict(recipe) | {"from": start})
-    train, test = read_material(data, recipe, columns or LabelColumns())
+    train, test = read_material(data, recipe, columns or Columns())
     say(f"{len(train):,} rows to learn from, {len(test):,} to test by")
     place = torch_device(device)
     half = recipe.is_bfloat16 and _has_bfloat16(place)

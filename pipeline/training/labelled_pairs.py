@@ -1,24 +1,50 @@
-"""Pairs to train a reranker on: the candidates that blocking proposes among labelled strings."""
+"""Pairs to learn from: the candidates that blocking proposes among labelled strings."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from blocking import block, load_encoder
-from pipeline.cleaning import clean
 from pipeline.evaluation.ranking import RankingQuality, ranking_quality
 from pipeline.evaluation.reliability import Reliability, reliability
-from pipeline.folding import fold_values
 from pipeline.model_list import encoder_source
-from pipeline.normalization import normalize
-from pipeline.parsing import parse
+from pipeline.preparation import prepare
 from pipeline.records import Float64s, Int64s
-from pipeline.scoring import NAMES, AdditiveModel, PairFeatures, fit_vocabulary
+from pipeline.scoring import NAMES, AdditiveModel, PairFeatures, token_frequencies, vocabulary_of
 from pipeline.settings import Settings
+
+#: In how many of so many texts each token stands: what token weights are made of.
+Frequencies = tuple[Mapping[str, int], int]
+
+
+class Candidates(NamedTuple):
+    """Candidate pairs between main mentions: what is known of these, their numbers, whether labels agree."""
+
+    features: PairFeatures
+    left: Int64s
+    right: Int64s
+    is_match: npt.NDArray[np.bool_]
+
+
+def candidates_among(rows: Sequence[tuple[str, str]], frequencies: Frequencies) -> Candidates:
+    """(string, label) rows through the data path, by the default settings, to their candidate pairs."""
+    settings = Settings()
+    mentions, forms = prepare([string for string, _ in rows], settings)
+    encoder = load_encoder(encoder_source(settings.blocking.encoder))
+    pairs = block(forms.views, forms.keys, settings.blocking, encoder=encoder)
+    label_of, raw = dict(rows), mentions.affiliations.affiliation
+    number = {label: i for i, label in enumerate(sorted(set(label_of.values())))}
+    label = np.array([number[label_of[raw[i]]] for i in mentions.affiliation.tolist()], np.int64)
+    # The label tells nothing of mentions beside the main one.
+    known = forms.is_main[pairs.left] & forms.is_main[pairs.right]
+    left, right = pairs.left[known], pairs.right[known]
+    features = PairFeatures(forms, vocabulary_of(forms, frequencies))
+    return Candidates(features, left, right, label[left] == label[right])
 
 
 @dataclass(frozen=True)
@@ -46,22 +72,11 @@ class MinedPairs:
     @classmethod
     def of(cls, rows: Sequence[tuple[str, str]]) -> MinedPairs:
         """(string, label) rows through the data path to their pairs, by the default settings."""
-        settings = Settings()
-        folded = fold_values([s for s, _ in rows]).affiliations
-        mentions = parse(clean(folded, settings.cleaning), settings.parsing)
-        forms = normalize(mentions, settings.normalization)
-        encoder = load_encoder(encoder_source(settings.blocking.encoder))
-        pairs = block(forms.views, forms.keys, settings.blocking, encoder=encoder)
-        label_of, raw = dict(rows), mentions.affiliations.affiliation
-        label = np.array([label_of[raw[i]] for i in mentions.affiliation.tolist()], object)
-        # The label tells nothing of mentions beside the main one.
-        known = forms.is_main[pairs.left] & forms.is_main[pairs.right]
-        left, right = pairs.left[known], pairs.right[known]
-        features = PairFeatures(forms, fit_vocabulary(forms))
-        values = features.of(left, right)
+        found = candidates_among(rows, token_frequencies(None))
+        values = found.features.of(found.left, found.right)
         model = AdditiveModel.load(None, NAMES)
         logit = model.logits(values[:, [NAMES.index(f) for f in model.features]])
-        return cls(features, left, right, values, logit, label[left] == label[right])
+        return cls(found.features, found.left, found.right, values, logit, found.is_match)
 
     def ranked(self, logit: Float64s) -> RankingQuality:
         """Log-odds of the pairs to how well they order the candidates of each mention."""

@@ -18,11 +18,15 @@ _FOLDS = ("train", "tune")
 
 @dataclass(frozen=True)
 class Columns:
-    """Names of the columns of a labelled file; a file need not have the default `fold`."""
+    """Names of the columns of a labelled file; a file need not have the default `fold`.
+
+    `separator` parts several labels in one cell, where a training reads several.
+    """
 
     affiliation: str = "affiliation"
     cluster: str = "cluster"
     fold: str = "fold"
+    separator: str | None = None
 
 
 def read_folds(path: Path, columns: Columns | None = None) -> dict[str, list[tuple[str, str]]]:
@@ -78,3 +82,11 @@ def _fold_of(path: Path, names: Sequence[str], columns: Columns) -> Callable[[di
 def fold_of_cluster(cluster: str) -> str:
     """The fold of a cluster by the hash of its name: one in five is held out."""
     return _FOLDS[int(hashlib.sha256(cluster.encode("utf-8")).hexdigest(), 16) % _HELD_OUT == 0]
+
+
+def is_held_out(cluster: str) -> bool:
+    """Whether a cluster is of the fifth of fold `train` that the reranker, and benchmarks, set aside.
+
+    By another hash than `fold_of_cluster`: where that one made the folds, `train` too has a fifth of these.
+    """
+    return hashlib.md5(cluster.encode("utf-8"), usedforsecurity=False).digest()[0] % _HELD_OUT == 0

@@ -18,18 +18,15 @@ import numpy.typing as npt
 
 from blocking import CandidatePairs
 from pipeline.calibration import PlattScaling
-from pipeline.cleaning import clean
 from pipeline.errors import UsageError
 from pipeline.evaluation.gold import labels_in, rows_of
-from pipeline.folding import fold_values
 from pipeline.linking import LinkingSettings, registry_facts
 from pipeline.linking.candidates import NAMES as CHOICE_FEATURES
 from pipeline.linking.candidates import Candidates, candidates
 from pipeline.linking.features import NAMES as NAME_FEATURES
 from pipeline.linking.features import RegistryFacts, link_features
 from pipeline.linking.linker import CALIBRATION, CHOICE_MODEL, NAME_MODEL, block_names
-from pipeline.normalization import normalize
-from pipeline.parsing import parse
+from pipeline.preparation import prepare
 from pipeline.records import Float64s, Forms, Int64s, Mentions
 from pipeline.registry import Registry, short_id
 from pipeline.scoring import AdditiveModel
@@ -114,8 +111,7 @@ def lesson_of(
 ) -> Lesson:
     """Labelled strings through the data path to candidate pairs with what their labels say of them."""
     settings = Settings()
-    mentions = parse(clean(fold_values(list(strings)).affiliations, settings.cleaning), settings.parsing)
-    forms = normalize(mentions, settings.normalization)
+    mentions, forms = prepare(list(strings), settings)
     pairs = block_names(forms, facts, LinkingSettings(), settings.blocking)
     registry = facts.registry
     unseen = np.array([short_id(i) in left_out for i in registry.id])[_records(pairs, forms, facts)]

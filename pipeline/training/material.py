@@ -11,8 +11,8 @@ import numpy as np
 from blocking import Encoder
 from pipeline.errors import UsageError
 from pipeline.training.examples import Int64s, Pairs, Triplets, linked_groups, read_examples, split
+from pipeline.training.labels import Columns
 from pipeline.training.mining import (
-    LabelColumns,
     Labelled,
     MiningSettings,
     hard_negatives,
@@ -84,7 +84,7 @@ class Material:
         return Material(Triplets(*columns), self.group_of)
 
 
-def read_material(path: Path, recipe: Recipe, columns: LabelColumns) -> tuple[Material, Material]:
+def read_material(path: Path, recipe: Recipe, columns: Columns) -> tuple[Material, Material]:
     """A file to what is learned from and what is tested by; no thing is on both sides.
 
     Where the file names folds, `train` is learned from and `tune` tested by; else a share of the things is
@@ -104,7 +104,7 @@ def read_material(path: Path, recipe: Recipe, columns: LabelColumns) -> tuple[Ma
     return sides
 
 
-def _labelled(path: Path, recipe: Recipe, columns: LabelColumns) -> tuple[Material, Material]:
+def _labelled(path: Path, recipe: Recipe, columns: Columns) -> tuple[Material, Material]:
     folds = read_labelled(path, columns)
     if "tune" in folds:
         sides = [folds["train"], folds["tune"]]

@@ -21,22 +21,13 @@ from pipeline.evaluation.gold import NothingLabelledError
 from pipeline.model_list import BUILT_IN_ENCODER, load_named_encoder
 from pipeline.reading import read_table
 from pipeline.training.examples import Int64s, Pairs, Triplets
+from pipeline.training.labels import Columns
 from pipeline.training.renderings import labelled_texts
 
 log = logging.getLogger(__name__)
 
 #: Neighbours that are looked through beside the wanted ones: those of the same cluster come first.
 _N_MORE = 64
-
-
-@dataclass(frozen=True)
-class LabelColumns:
-    """Names of the columns of a labelled file; without a column `fold` every row is learned from."""
-
-    affiliation: str = "affiliation"
-    cluster: str = "cluster"
-    fold: str = "fold"
-    separator: str | None = None
 
 
 @dataclass(frozen=True)
@@ -88,12 +79,12 @@ class Labelled:
         return len(self.text)
 
 
-def is_labelled_file(path: Path, columns: LabelColumns) -> bool:
+def is_labelled_file(path: Path, columns: Columns) -> bool:
     """Whether a file has the columns of strings and clusters."""
     return {columns.affiliation, columns.cluster} <= set(read_table(path).column_names)
 
 
-def read_labelled(path: Path, columns: LabelColumns, *, is_raw: bool = False) -> dict[str, Labelled]:
+def read_labelled(path: Path, columns: Columns, *, is_raw: bool = False) -> dict[str, Labelled]:
     """A labelled file to its texts by fold: "train" and "tune", or "" where it has no column of folds.
 
     A string with several labels names several organisations, and is left out.

@@ -6,7 +6,6 @@ many there are. What is better is decided on the fold `tune`; `test` is not look
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,14 +19,12 @@ from pipeline.parsing.features import Tokens, tokens_of
 from pipeline.parsing.parse import with_tagged
 from pipeline.parsing.reading import Reading, read
 from pipeline.parsing.tagger import Tagger
-from pipeline.training.checkpoints import save_state, take_state
+from pipeline.training.loop import Training
 from pipeline.training.recipe_files import read_recipe
 from pipeline.training.renderings import read_left_out
 from pipeline.training.spans import Example, Name, SpanQuality, examples, registry_names, span_quality
 from pipeline.training.tagger_network import Network
 from pipeline.training.tags import UNKNOWN, Lesson, lesson_of
-
-CHECKPOINT = "checkpoint.safetensors"
 
 
 @dataclass(frozen=True)
@@ -204,17 +201,8 @@ class Lookout:
         return span_quality(self.examples, chosen)
 
 
-@dataclass
-class _Progress:
-    """Where training is: what a checkpoint holds beside the weights and the optimiser's means."""
-
-    step: int = 0
-    best: float = -1.0
-    n_looks_since: int = 0
-
-
-class _Training:
-    """The loop: batches in, the weights after the best look out."""
+class _Training(Training):
+    """Batches in, the weights after the best look out."""
 
     def __init__(
         self,
@@ -226,29 +214,13 @@ class _Training:
     ) -> None:
         self.recipe, self.lessons, self.lookout, self.output = recipe, lessons, lookout, output
         self.network = Network(recipe, initial)
-        self.progress = _Progress()
+        super().__init__(recipe, self.network, output)
 
-    def run(self) -> Iterator[str]:
-        """Train to the end; yields a line a look."""
-        progress, recipe = self.progress, self.recipe
-        if self._resume():
-            yield f"resumed at step {progress.step}"
-        else:
-            yield f"step 0: tune {self._look()}"
-        losses: list[float] = []
-        while progress.step < recipe.n_steps and progress.n_looks_since < recipe.patience:
-            # A generator of its own for each step: a run that is resumed draws what it would have drawn.
-            random = np.random.default_rng([recipe.seed, progress.step])
-            losses.append(self.network.step(self._batch(random), progress.step))
-            progress.step += 1
-            if progress.step % recipe.steps_per_look == 0 or progress.step == recipe.n_steps:
-                line = self._look()
-                # Before the line: whoever stops at it can go on from here.
-                values = dataclasses.asdict(progress) | {"recipe": repr(recipe)}
-                save_state(self.network, self.output / CHECKPOINT, values)
-                yield f"step {progress.step}: loss {np.mean(losses):.4f}, tune {line}"
-                losses.clear()
-        (self.output / CHECKPOINT).unlink(missing_ok=True)
+    def step(self, number: int) -> float:
+        """Take a step; gives its loss."""
+        # A generator of its own for each step: a run that is resumed draws what it would have drawn.
+        random = np.random.default_rng([self.recipe.seed, number])
+        return self.network.step(self._batch(random), number)
 
     def _batch(self, random: np.random.Generator) -> list[Lesson]:
         complete, single = self.lessons
@@ -261,26 +233,12 @@ class _Training:
             else drawn
         )
 
-    def _look(self) -> str:
+    def look(self) -> str:
         """Measure the tagger on the tune fold and write it if it is the best so far."""
         # What is measured is what is written: the table in one byte a number.
         tagger = self.network.tagger()
         found = self.lookout.quality(tagger)
-        value = (found.exact_share + found.f1) / 2
-        self.progress.n_looks_since += 1
-        if value > self.progress.best:
-            self.progress.best, self.progress.n_looks_since = value, 0
+        if self.progress.is_best((found.exact_share + found.f1) / 2):
             tagger.save(self.output)
         figures = f"exact number {found.exact_share:.4f}, span F1 {found.f1:.4f}"
-        return f"{figures} (best mean {self.progress.best:.4f})"
-
-    def _resume(self) -> bool:
-        """Take up the checkpoint if there is one."""
-        path = self.output / CHECKPOINT
-        if not path.is_file():
-            return False
-        metadata = take_state(self.network, path, repr(self.recipe))
-        self.progress.step = int(metadata["step"])
-        self.progress.best = float(metadata["best"])
-        self.progress.n_looks_since = int(metadata["n_looks_since"])
-        return True
+        return f"tune {figures} (best mean {self.progress.best:.4f})"

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 
 from pipeline.errors import UsageError
-from pipeline.settings import read_values
+from pipeline.training.recipe_files import read_recipe
 
 #: Recipes in the package, by the name that the command line takes.
 RECIPES = ("gte-triplet", "reranker-bce", "academic-infonce", "mention-triplet", "aspire-cocited")
@@ -132,16 +130,10 @@ class Recipe:
         Raises:
             UsageError: no such recipe, no valid TOML, or a value that is unknown or cannot be.
         """
-        source = (
-            files("pipeline") / "training" / "recipes" / f"{named}.toml" if named in RECIPES else Path(named)
-        )
-        if not source.is_file():
+        if named not in RECIPES and not Path(named).is_file():
             raise UsageError(f"no such recipe: {named} (known: {', '.join(RECIPES)}, or a TOML file)")
-        try:
-            values = tomllib.loads(source.read_text(encoding="utf-8"))
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise UsageError(f"{named} is not valid TOML: {error}") from error
-        return cls(**read_values(cls, values, named))
+        found: Recipe = read_recipe(cls, named, None if named in RECIPES else Path(named))
+        return found
 
 
 #: Takes a line at each step worth telling.

@@ -13,13 +13,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.cleaning import clean
 from pipeline.concepts import concept_text
 from pipeline.errors import UsageError
-from pipeline.folding import fold_values
-from pipeline.normalization import normalize
-from pipeline.parsing import parse
-from pipeline.settings import Settings
+from pipeline.preparation import prepare
 from pipeline.text import compare
 
 Int64s = npt.NDArray[np.int64]
@@ -79,10 +75,7 @@ class Renderings:
 
 def labelled_texts(rows: Sequence[tuple[str, str]]) -> LabelledTexts:
     """(string, label) rows through the data path to the views of their main mentions."""
-    settings = Settings()
-    folded = fold_values([string for string, _ in rows]).affiliations
-    mentions = parse(clean(folded, settings.cleaning), settings.parsing)
-    forms = normalize(mentions, settings.normalization)
+    mentions, forms = prepare([string for string, _ in rows])
     label_of = dict(rows)
     main = [i for i in np.flatnonzero(forms.is_main).tolist() if forms.organization[i]]
     raw = mentions.affiliations.affiliation

@@ -9,7 +9,6 @@ fold `test` is not looked at.
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from blocking.ngram_bag import NgramBagEncoder
+from blocking.torch_search import torch_device
 from pipeline.calibration import PlattScaling
 from pipeline.errors import UsageError
 from pipeline.records import Combination, Float64s, Int64s
@@ -26,14 +26,13 @@ from pipeline.scoring import NAMES, ScoringSettings, WordPairReranker
 from pipeline.scoring.score import doubtful
 from pipeline.scoring.word_pair_model import WORDS_FOLDER, Shape, Standard, WordVectors, longer_first
 from pipeline.scoring.word_pairs import MentionWords, PairBatch
-from pipeline.training.checkpoints import save_state, take_state
 from pipeline.training.encoder import EncoderRecipe, train_on_names
 from pipeline.training.labelled_pairs import MinedPairs
-from pipeline.training.labels import Columns, read_folds
+from pipeline.training.labels import Columns, is_held_out, read_folds
+from pipeline.training.loop import CHECKPOINT, Training
 from pipeline.training.recipe_files import read_recipe
-from pipeline.training.word_pair_module import WordPairModule, device_named, random_model
+from pipeline.training.word_pair_module import WordPairModule, random_model
 
-CHECKPOINT = "checkpoint.safetensors"
 #: Batches that are drawn together and parted by length: so many steps draw once.
 _N_TOGETHER = 8
 #: Feature probabilities between which training looks, and fits how both models become one: beyond them lie
@@ -158,7 +157,7 @@ def train_reranker(
     recipe = recipe or RerankerRecipe.read()
     if start and registry:
         raise UsageError("a reranker to start from brings its word vectors: leave the registry out")
-    device = device_named(device)
+    device = torch_device(device)
     folds = read_folds(labels_file, columns)
     initial = WordPairReranker.load(start) if start else None
     parts = _parts(folds)
@@ -182,11 +181,6 @@ def train_reranker(
     yield from _Training(recipe, begun, train, unseen, output, device, initial is not None).run()
     yield from _combine(output, unseen)
     yield f"written: {output}"
-
-
-def is_held_out(cluster: str) -> bool:
-    """Whether the reranker must not see a cluster: about a fifth of them."""
-    return hashlib.md5(cluster.encode(), usedforsecurity=False).digest()[0] % 5 == 0
 
 
 def _parts(folds: dict[str, list[tuple[str, str]]]) -> dict[str, list[tuple[str, str]]]:
@@ -275,17 +269,8 @@ def fit_combination(logit: Float64s, rescored: Float64s, is_match: npt.NDArray[A
     return Combination(features, reranker, round(float(found.intercept_[0]), 5))
 
 
-@dataclass
-class _Progress:
-    """Where training is: what a checkpoint holds beside the weights and the optimiser's means."""
-
-    step: int = 0
-    best: float = -1.0
-    n_looks_since: int = 0
-
-
-class _Training:
-    """The loop: batches in, the weights after the best look out."""
+class _Training(Training):
+    """Batches in, the weights after the best look out."""
 
     def __init__(
         self,
@@ -299,8 +284,6 @@ class _Training:
     ) -> None:
         import torch
 
-        self.is_begun = is_begun
-
         self.recipe, self.unseen, self.output = recipe, unseen, output
         self.initial, self.module = initial, WordPairModule(recipe, initial.model, device)
         used, at = np.unique(np.concatenate([train.left, train.right]), return_inverse=True)
@@ -313,28 +296,12 @@ class _Training:
         # Drawn by what features say, never by the label: else the log-odds would be off.
         doubt = np.cumsum(probability * (1 - probability))
         self.doubt = doubt / doubt[-1]
-        self.progress = _Progress()
+        super().__init__(recipe, self.module, output, looks_first=is_begun)
 
-    def run(self) -> Iterator[str]:
-        """Train to the end; yields a line a look."""
-        progress, recipe = self.progress, self.recipe
-        if self._resume():
-            yield f"resumed at step {progress.step}"
-        elif self.is_begun:
-            yield f"step 0: {self._look()}"
-        losses: list[float] = []
-        while progress.step < recipe.n_steps and progress.n_looks_since < recipe.patience:
-            batch, drawn = self._batch(progress.step)
-            losses.append(self.module.step(batch, self.vectors_there, self.is_match[drawn], progress.step))
-            progress.step += 1
-            if progress.step % recipe.steps_per_look == 0 or progress.step == recipe.n_steps:
-                line = self._look()
-                # Before the line: whoever stops at it can go on from here.
-                values = dataclasses.asdict(progress) | {"recipe": repr(recipe)}
-                save_state(self.module, self.output / CHECKPOINT, values)
-                yield f"step {progress.step}: loss {np.mean(losses):.4f}, {line}"
-                losses.clear()
-        (self.output / CHECKPOINT).unlink(missing_ok=True)
+    def step(self, number: int) -> float:
+        """Take a step; gives its loss."""
+        batch, drawn = self._batch(number)
+        return self.module.step(batch, self.vectors_there, self.is_match[drawn], number)
 
     def _batch(self, step: int) -> tuple[PairBatch, Int64s]:
         """The pairs of a step, and their numbers."""
@@ -365,7 +332,7 @@ class _Training:
         kept[:, 0] = True
         return kept
 
-    def _look(self) -> str:
+    def look(self) -> str:
         """Measure the reranker beside the feature model and write it if it is the best so far."""
         reranker = WordPairReranker(self.module.model(), self.initial.words, self.initial.standard)
         rescored = self.unseen.rescored(reranker)
@@ -375,23 +342,10 @@ class _Training:
             for name, own in rescored.items()
         }
         value = float(np.mean([found.average_precision or 0.0 for found in judged.values()]))
-        self.progress.n_looks_since += 1
-        if value > self.progress.best:
-            self.progress.best, self.progress.n_looks_since = value, 0
+        if self.progress.is_best(value):
             reranker.save(self.output)
         figures = (
             f"{name} average precision {found.average_precision:.4f}, log loss {found.log_loss:.4f}"
             for name, found in judged.items()
         )
         return f"{'; '.join(figures)} (best mean {self.progress.best:.4f})"
-
-    def _resume(self) -> bool:
-        """Take up the checkpoint if there is one."""
-        path = self.output / CHECKPOINT
-        if not path.is_file():
-            return False
-        metadata = take_state(self.module, path, repr(self.recipe))
-        self.progress.step = int(metadata["step"])
-        self.progress.best = float(metadata["best"])
-        self.progress.n_looks_since = int(metadata["n_looks_since"])
-        return True

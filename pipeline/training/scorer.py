@@ -19,23 +19,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from blocking import block, load_encoder
 from pipeline.calibration import PlattScaling
-from pipeline.cleaning import clean
 from pipeline.concepts import concept_tokens
 from pipeline.errors import UsageError
 from pipeline.evaluation import reliability
-from pipeline.folding import fold_values
-from pipeline.model_list import encoder_source
-from pipeline.normalization import normalize
-from pipeline.parsing import parse
-from pipeline.records import Forms, Mentions
-from pipeline.scoring import NAMES, AdditiveModel, PairFeatures, Vocabulary, token_frequencies
+from pipeline.scoring import NAMES, AdditiveModel, token_frequencies
 from pipeline.scoring.score import FREQUENCIES
-from pipeline.settings import Settings
 from pipeline.text import compare
 from pipeline.training.adjusting import adjusted
 from pipeline.training.boosting import ScorerRecipe, boosted_models, interactions
+from pipeline.training.labelled_pairs import Frequencies, candidates_among
 from pipeline.training.labels import Columns, read_folds
 from pipeline.writing import write_json, write_text
 
@@ -136,7 +129,7 @@ def _write(
     model: AdditiveModel,
     train: LabelledPairs,
     tune: LabelledPairs,
-    frequencies: tuple[Mapping[str, int], int],
+    frequencies: Frequencies,
     output: Path,
 ) -> Iterator[str]:
     """Calibrate on the tune fold and write the files."""
@@ -165,7 +158,7 @@ def document_frequency(strings: Sequence[str]) -> tuple[Counter[str], int]:
 
 
 def _fit_to_learn(
-    path: Path, fold: str, rows: Sequence[tuple[str, str]], prior: tuple[Mapping[str, int], int]
+    path: Path, fold: str, rows: Sequence[tuple[str, str]], prior: Frequencies
 ) -> LabelledPairs:
     """The labelled pairs of a fold; UsageError where they are not of both kinds."""
     pairs = labelled_pairs(rows, prior)
@@ -178,29 +171,10 @@ def _fit_to_learn(
     return pairs
 
 
-def labelled_pairs(rows: Sequence[tuple[str, str]], prior: tuple[Mapping[str, int], int]) -> LabelledPairs:
-    """(string, label) rows through the data path to the features of their candidate pairs."""
-    settings = Settings()
-    mentions = parse(
-        clean(fold_values([s for s, _ in rows]).affiliations, settings.cleaning), settings.parsing
-    )
-    forms = normalize(mentions, settings.normalization)
-    encoder = load_encoder(encoder_source(settings.blocking.encoder))
-    pairs = block(forms.views, forms.keys, settings.blocking, encoder=encoder)
-    label = _labels(mentions, forms, dict(rows))
-    known = (label[pairs.left] >= 0) & (label[pairs.right] >= 0)
-    left, right = pairs.left[known], pairs.right[known]
-    both = zip(forms.context, forms.organization, strict=True)
-    features = PairFeatures(forms, Vocabulary.fit([f"{c} {o}" for c, o in both], *prior))
-    return LabelledPairs(features.of(left, right), label[left] == label[right])
-
-
-def _labels(mentions: Mentions, forms: Forms, label_of: dict[str, str]) -> npt.NDArray[np.int64]:
-    """Label number of each main mention, -1 for the others: the label tells nothing of those."""
-    number = {label: i for i, label in enumerate(sorted(set(label_of.values())))}
-    raw = mentions.affiliations.affiliation
-    own = np.array([number[label_of[raw[i]]] for i in mentions.affiliation.tolist()], np.int64)
-    return np.where(forms.is_main, own, -1)
+def labelled_pairs(rows: Sequence[tuple[str, str]], prior: Frequencies) -> LabelledPairs:
+    """(string, label) rows to the features of their candidate pairs."""
+    found = candidates_among(rows, prior)
+    return LabelledPairs(found.features.of(found.left, found.right), found.is_match)
 
 
 def _reliability(logit: npt.NDArray[np.float64], pairs: LabelledPairs) -> Any:

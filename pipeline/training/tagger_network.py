@@ -10,6 +10,7 @@ import numpy as np
 from blocking.ngram_bag import quantised
 from pipeline.errors import UsageError
 from pipeline.parsing.tagger import DILATIONS, FORBIDDEN, TAGS, Layout, Tagger, allowed
+from pipeline.training.loop import AveragedNetwork
 from pipeline.training.tags import UNKNOWN, Lesson
 
 #: Tokens on either side that the first layer sees, and that the others see.
@@ -17,24 +18,17 @@ _WIDTHS = (5, *(3 for _ in DILATIONS))
 
 
 class Shape(Protocol):
-    """What a network asks of a recipe."""
+    """What the network asks of a recipe, beside the schedule of its steps."""
 
     bucket_bits: int
     dimensions: int
     n_channels: int
     feature_dropout: float
     dropout: float
-    learning_rate: float
-    weight_decay: float
-    n_steps: int
-    n_warmup_steps: int
-    averaging: float
-    n_threads: int
-    seed: int
 
 
-class Network:
-    """Weights, their running mean and the optimiser."""
+class Network(AveragedNetwork):
+    """The tagger in training."""
 
     def __init__(self, recipe: Any, initial: Tagger | None = None) -> None:
         """A recipe, and a tagger to start from.
@@ -42,38 +36,16 @@ class Network:
         Raises:
             UsageError: a tagger of another size.
         """
-        import torch
-
-        torch.set_num_threads(recipe.n_threads)
         self.recipe: Shape = recipe
         arrays = _weights_of(initial) if initial else _random_weights(recipe)
         expected = {name: a.shape for name, a in _random_weights(recipe).items()}
         if {name: a.shape for name, a in arrays.items()} != expected:
             raise UsageError("the model to start from is of another size than the recipe asks for")
-        self.weights = {n: torch.nn.Parameter(torch.from_numpy(a.copy())) for n, a in arrays.items()}
-        self.average = {name: w.detach().clone() for name, w in self.weights.items()}
-        self.optimizer = torch.optim.AdamW(
-            list(self.weights.values()), lr=recipe.learning_rate, weight_decay=recipe.weight_decay
-        )
+        super().__init__(recipe, arrays)
 
     def step(self, batch: Sequence[Lesson], step: int) -> float:
         """One step down the loss of a batch; gives the loss, nats a token."""
-        import torch
-
-        recipe = self.recipe
-        # Dropout draws from PyTorch's own generator: seeded by the step, so that a resumed run draws alike.
-        torch.manual_seed(recipe.seed * 1_000_003 + step)
-        rate = min(1.0, (step + 1) / max(1, recipe.n_warmup_steps)) * (1 - step / recipe.n_steps)
-        for group in self.optimizer.param_groups:
-            group["lr"] = recipe.learning_rate * rate
-        self.optimizer.zero_grad()
-        loss = self.loss(batch)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(list(self.weights.values()), 1.0)
-        self.optimizer.step()
-        for name, weight in self.weights.items():
-            self.average[name].mul_(recipe.averaging).add_(weight.detach(), alpha=1 - recipe.averaging)
-        return float(loss.detach())
+        return self.descend(lambda: self.loss(batch), step)
 
     def loss(self, batch: Sequence[Lesson]) -> Any:
         """Minus the log-probability of the known tags, a token: unknown ones may be anything."""

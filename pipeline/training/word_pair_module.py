@@ -6,43 +6,26 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from pipeline.errors import UsageError
 from pipeline.scoring.word_pair_model import EPSILON, FORBIDDEN, Shape, WordPairModel
 from pipeline.scoring.word_pairs import Float32s, PairBatch
+from pipeline.training.loop import AveragedNetwork
 
 
-class Schedule(Protocol):
-    """What training asks of a recipe."""
+class Dropouts(Protocol):
+    """What the network asks of a recipe, beside the schedule of its steps."""
 
     word_masking: float
     dropout: float
-    learning_rate: float
-    weight_decay: float
-    n_steps: int
-    n_warmup_steps: int
-    averaging: float
-    n_threads: int
-    seed: int
 
 
-class WordPairModule:
-    """Weights, their running mean and the optimiser."""
+class WordPairModule(AveragedNetwork):
+    """The reranker in training."""
 
     def __init__(self, recipe: Any, initial: WordPairModel, device: str = "cpu") -> None:
         """A recipe, the weights to start from, and where to train."""
-        import torch
-
-        torch.set_num_threads(recipe.n_threads)
-        self.recipe: Schedule = recipe
+        self.recipe: Dropouts = recipe
         self.shape, self.device = initial.shape, device
-        self.weights = {
-            name: torch.nn.Parameter(torch.from_numpy(array.copy()).to(device))
-            for name, array in initial.arrays.items()
-        }
-        self.average = {name: w.detach().clone() for name, w in self.weights.items()}
-        self.optimizer = torch.optim.AdamW(
-            list(self.weights.values()), lr=recipe.learning_rate, weight_decay=recipe.weight_decay
-        )
+        super().__init__(recipe, initial.arrays, device)
 
     def step(self, batch: PairBatch, vectors: Any, is_match: Any, step: int) -> float:
         """One step down the log loss of a batch; gives the loss, nats a pair.
@@ -53,24 +36,13 @@ class WordPairModule:
             is_match: whether each pair is of one institution, shape (n,).
             step: its number.
         """
-        import torch
+        from torch.nn.functional import binary_cross_entropy_with_logits
 
-        recipe = self.recipe
-        # Dropout draws from PyTorch's own generator: seeded by the step, so that a resumed run draws alike.
-        torch.manual_seed(recipe.seed * 1_000_003 + step)
-        rate = min(1.0, (step + 1) / max(1, recipe.n_warmup_steps)) * (1 - step / recipe.n_steps)
-        for group in self.optimizer.param_groups:
-            group["lr"] = recipe.learning_rate * rate
-        self.optimizer.zero_grad()
-        logit = self.logits(batch, vectors, is_training=True)
         truth = self._tensor(np.asarray(is_match, np.float32))
-        loss: Any = torch.nn.functional.binary_cross_entropy_with_logits(logit, truth)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(list(self.weights.values()), 1.0)
-        self.optimizer.step()
-        for name, weight in self.weights.items():
-            self.average[name].mul_(recipe.averaging).add_(weight.detach(), alpha=1 - recipe.averaging)
-        return float(loss.detach())
+        return self.descend(
+            lambda: binary_cross_entropy_with_logits(self.logits(batch, vectors, is_training=True), truth),
+            step,
+        )
 
     def logits(self, batch: PairBatch, vectors: Any, is_training: bool = False) -> Any:
         """A batch and its words' vectors to log-odds, shape (n,)."""
@@ -145,13 +117,3 @@ def random_model(shape: Shape, n_dimensions: int, n_features: int, seed: int) ->
             spread = 0.1 if kind in ("mark", "place", "nearest") else np.sqrt(1 / own[0])
             arrays[name] = (random.standard_normal(own) * spread).astype(np.float32)
     return WordPairModel(shape, arrays)
-
-
-def device_named(name: str) -> str:
-    """`auto`, `cpu` or `cuda` to PyTorch's name; UsageError where a GPU is wanted and there is none."""
-    import torch
-
-    has_gpu = torch.cuda.is_available()
-    if name == "cuda" and not has_gpu:
-        raise UsageError("--device cuda: this machine has no GPU that torch can use; leave --device at auto")
-    return "cuda" if has_gpu and name != "cpu" else "cpu"

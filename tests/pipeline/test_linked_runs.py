@@ -23,6 +23,7 @@ from pipeline.linking import Linked, LinkingSettings, Links, merged, set_conflic
 from pipeline.registry import Registry, import_registry
 from pipeline.resolution import Models, Resolution
 from pipeline.settings import Settings
+from pipeline.stage_log import StageLog
 
 STRINGS = [
     *("University of Oxford, Oxford, UK", "Univ Oxford, Dept Phys, Oxford OX1 3PU, England"),
@@ -55,6 +56,25 @@ def with_registry(path: Path, **more: object) -> Settings:
 @pytest.fixture(scope="module")
 def run(registry: Path) -> Resolution:
     return pipeline.resolve(STRINGS, with_registry(registry))
+
+
+def test_a_model_given_by_hand_does_not_switch_the_registry_off(registry: Path, run: Resolution) -> None:
+    models = Models(encoder=Models.load(Settings()).encoder)
+    again = pipeline.resolve(STRINGS, with_registry(registry), models=models)
+    assert again.institutions["registry_id"].tolist() == run.institutions["registry_id"].tolist()
+    assert again.institutions["registry_id"].notna().any()
+
+
+def test_the_bars_of_a_linked_run_do_not_run_backwards(registry: Path) -> None:
+    heard: dict[str, list[tuple[int, int]]] = {}
+    log = StageLog(lambda stage: lambda done, total: heard.setdefault(stage, []).append((done, total)))
+    pipeline.resolve(STRINGS, with_registry(registry), stage_log=log)
+    # Encoding and searching names is told of, not only the judging after it.
+    assert len(heard["link"]) > 2
+    for stage in ("score", "second pass", "link"):
+        done = [d for d, _ in heard[stage]]
+        assert done == sorted(done), stage
+        assert heard[stage][-1][0] == heard[stage][-1][1], stage
 
 
 def test_institutions_take_what_the_registry_says(run: Resolution) -> None:

@@ -196,9 +196,9 @@ def test_the_command_mines_what_a_run_compares(labels: Path, tmp_path: Path) -> 
 
 
 def _columns():
-    from pipeline.training.mining import LabelColumns
+    from pipeline.training.labels import Columns
 
-    return LabelColumns()
+    return Columns()
 
 
 @pytest.mark.parametrize(

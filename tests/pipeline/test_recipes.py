@@ -41,9 +41,9 @@ from pipeline.training import fine_tuning, trainers  # noqa: E402
 from pipeline.training.curves import EDGES, Look, Similarities, draw  # noqa: E402
 from pipeline.training.examples import Pairs, Triplets, write_examples  # noqa: E402
 from pipeline.training.fine_tuning import FineTuned, fine_tune  # noqa: E402
+from pipeline.training.labels import Columns  # noqa: E402
 from pipeline.training.losses import OneOfAGroup, TripletMargin  # noqa: E402
 from pipeline.training.material import read_material  # noqa: E402
-from pipeline.training.mining import LabelColumns  # noqa: E402
 from pipeline.training.recipe import RECIPES, Recipe  # noqa: E402
 from pipeline.training.starting import start_encoder  # noqa: E402
 
@@ -449,7 +449,7 @@ def test_matryoshka_prefixes_are_of_use(trained: Callable[[str], Trained]) -> No
 def test_mined_negatives_are_of_other_groups_and_near(data: Path, tmp_path: Path) -> None:
     recipe = small("academic-infonce")
     model = start_encoder(str(published.write_gemma(tmp_path / "g", with_dense=True)), recipe, "cpu")
-    train, _ = read_material(data, recipe, LabelColumns())
+    train, _ = read_material(data, recipe, Columns())
     mined = train.with_negatives("mined", model, recipe)
     rows = mined.triplets
     assert len(mined) == len(train) and rows.negative is not None

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.stage_log import StageLog
+from pipeline.stage_log import Onward, StageLog
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -34,6 +34,18 @@ def test_a_watcher_hears_of_stages_and_their_progress() -> None:
         tick(3, 10)
         tick(10, 10)
     assert heard == [("encode", 3, 10), ("encode", 10, 10)]
+
+
+def test_one_bar_goes_on_where_the_work_before_ended() -> None:
+    heard: list[tuple[int, int]] = []
+    told = Onward(lambda done, total: heard.append((done, total)))
+    told(1, 2)
+    told(2, 2)
+    told.next()(3, 3)
+    told.next()
+    told.next()(1, 1)
+    assert heard == [(1, 2), (2, 2), (5, 5), (6, 6)]
+    Onward(None).next()(1, 1)
 
 
 def test_a_stage_that_fails_is_no_stage_that_was_done() -> None:

@@ -22,7 +22,8 @@ from pipeline.parsing import ParsingSettings, parse_text
 from pipeline.parsing.features import Tokens, tokens_of
 from pipeline.parsing.reading import read
 from pipeline.parsing.tagger import FIRST, INSIDE, TAGS, WEIGHTS_FILE, Layout, Tagger, allowed, best_tags
-from pipeline.training.parser import CHECKPOINT, LabelFiles, ParserRecipe, train_parser
+from pipeline.training.loop import CHECKPOINT
+from pipeline.training.parser import LabelFiles, ParserRecipe, train_parser
 from pipeline.training.spans import Example, Name, align, span_quality
 from pipeline.training.tags import UNKNOWN, lesson_of, tags_of
 

@@ -16,13 +16,12 @@ from pipeline.errors import UsageError
 from pipeline.scoring import ScoringSettings, WordPairReranker, load_rescorer
 from pipeline.scoring.word_pair_model import WEIGHTS_FILE
 from pipeline.training.labelled_pairs import MinedPairs
-from pipeline.training.labels import read_folds
+from pipeline.training.labels import is_held_out, read_folds
+from pipeline.training.loop import CHECKPOINT
 from pipeline.training.reranker import (
-    CHECKPOINT,
     RerankerRecipe,
     Unseen,
     fit_combination,
-    is_held_out,
     train_reranker,
 )
 
