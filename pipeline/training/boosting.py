@@ -40,7 +40,7 @@ class ScorerRecipe:
     max_leaf_nodes: int = 8
     min_samples_leaf: int = 60
     l2: float = 1.0
-    rounds_per_look: int = 50
+    rounds_per_look: int = 400
     patience: int = 4
     hold: float = 20.0
     seed: int = 0
