@@ -32,6 +32,12 @@ from pipeline.scoring.score import doubtful
 
 BANDS = ((0.0, 1.0), (0.005, 0.99), (0.01, 0.99), (0.02, 0.98), (0.05, 0.95), (0.1, 0.9), (0.2, 0.8))
 N_SAMPLES = 1000
+#: Different institutions whose names are one in another order.
+NAMESAKES = (
+    ("University of York, York, UK", "York University, Toronto, Canada"),
+    ("Newcastle University, UK", "University of Newcastle, Australia"),
+    ("University of Miami, Coral Gables, FL, USA", "Miami University, Oxford, OH, USA"),
+)
 
 
 def with_rescored(result: Resolution, rescored: np.ndarray) -> Resolution:
@@ -130,6 +136,19 @@ def measure(data: Path, fold: str, reranker: str) -> dict[str, Any]:
     return found
 
 
+def namesakes(reranker: str) -> list[dict[str, Any]]:
+    """Match probabilities of namesakes without and with the reranker; each is two institutions."""
+    left, right = ([pair[side] for pair in NAMESAKES] for side in (0, 1))
+    both = [
+        pipeline.affiliation_similarity(
+            left, right, pipeline.Settings().with_values(scoring={"reranker": name})
+        ).round(2)
+        for name in ("none", reranker)
+    ]
+    rows = zip(NAMESAKES, both[0].tolist(), both[1].tolist(), strict=True)
+    return [{"pair": pair, "without": before, "with": after} for pair, before, after in rows]
+
+
 def print_table(found: dict[str, Any]) -> None:
     """One line a band."""
     tuned = " (tuned on)" if found["fold"] == "tune" else ""
@@ -163,7 +182,10 @@ def main() -> None:
     options.add_argument("--save", type=Path)
     given = options.parse_args()
     found = measure(given.data, given.fold, given.reranker)
+    found["namesakes"] = namesakes(given.reranker)
     print_table(found)
+    for row in found["namesakes"]:
+        print(f"{' | '.join(row['pair'])}: {row['without']} without, {row['with']} with")
     if given.save:
         given.save.parent.mkdir(parents=True, exist_ok=True)
         given.save.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
