@@ -29,6 +29,8 @@ log = logging.getLogger(__name__)
 
 #: The rule that joins items whose text is the same in the first view.
 SAME_FORM = "same_form"
+#: Bits that hold the number of a rule; there are at most eight, a bit each in the column `rule`.
+_RULE_BITS = 3
 #: Pairs whose cosine is taken at once: 64 MB at 512 dimensions.
 _SIMILARITY_CHUNK = 1 << 14
 
@@ -227,17 +229,18 @@ def unite(
     proposed: Sequence[tuple[str, Int64s, Int64s]], n_items: int, number: Int64s, vectors: Float32s
 ) -> CandidatePairs:
     """Every pair once, with the rules that proposed it and its cosine in the first view."""
-    keys = np.concatenate([left * n_items + right for _, left, right in proposed])
-    if not len(keys):
-        return CandidatePairs.empty()
-    rules = np.concatenate(
-        [np.full(len(left), 1 << RULES.index(rule), np.uint8) for rule, left, _ in proposed]
+    # Pair and rule in one number: sorting numbers is far quicker than sorting by them, and needs no copies.
+    both = np.concatenate(
+        [(left * n_items + right) << _RULE_BITS | RULES.index(rule) for rule, left, right in proposed]
     )
-    order = np.argsort(keys, kind="stable")
-    keys, rules = keys[order], rules[order]
-    first = np.flatnonzero(np.diff(keys, prepend=-1))
+    if not len(both):
+        return CandidatePairs.empty()
+    both.sort()
+    rules = np.left_shift(1, both & ((1 << _RULE_BITS) - 1)).astype(np.uint8)
+    both >>= _RULE_BITS
+    first = np.flatnonzero(np.diff(both, prepend=-1))
     united: npt.NDArray[np.uint8] = np.bitwise_or.reduceat(rules, first)
-    left, right = np.divmod(keys[first], n_items)
+    left, right = np.divmod(both[first], n_items)
     return CandidatePairs(left, right, cosines(number[left], number[right], vectors), united)
 
 

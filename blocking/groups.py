@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from blocking.blocks import BlockingResult, cosines
-from blocking.keys import ranges
+from blocking.keys import distinct, is_among, ranges, sorted_pairs
 from blocking.neighbours import nearest_neighbours
 from blocking.pairs import RULES, CandidatePairs, Float32s, Int64s
 from blocking.settings import BlockingSettings, Progress
@@ -44,11 +44,11 @@ def block_between(
     near, cosine = nearest_neighbours(means, settings.n_group_neighbours, settings, on_progress=on_progress)
     is_link = (near >= 0) & (cosine >= settings.min_similarity)
     a, b = np.nonzero(is_link)[0], near[is_link]
-    links = np.unique(np.stack([np.minimum(a, b), np.maximum(a, b)], axis=1), axis=0)
+    links = np.stack(sorted_pairs(a, b, len(means)), axis=1)
     item, other = _meetings(links, *_representatives(blocked, group, means, members, settings))
     left, right = np.minimum(item, other), np.maximum(item, other)
-    key = np.unique(left * len(group) + right)
-    key = key[~np.isin(key, blocked.pairs.left * len(group) + blocked.pairs.right)]
+    key = distinct(left * len(group) + right)
+    key = key[~is_among(key, blocked.pairs.left * len(group) + blocked.pairs.right)]
     left, right = np.divmod(key, len(group))
     number = blocked.text_number
     log.info("between %d groups: %d links, %d more pairs", len(means), len(links), len(left))

@@ -24,13 +24,19 @@ def set_siblings_apart(
     """
     mate_left, mate_right = mates(group)
     n = len(group)
+    if not len(mate_left):
+        return left, right, probability
+    order = np.lexsort((mate_right, mate_left))
+    mate_left, mate_right = mate_left[order], mate_right[order]
     key, mate_key = left * n + right, mate_left * n + mate_right
-    is_new = ~np.isin(mate_key, key)
-    apart = np.where(np.isin(key, mate_key), 0.0, probability)
+    at = np.minimum(np.searchsorted(mate_key, key), len(mate_key) - 1)
+    is_mate = mate_key[at] == key
+    is_new = np.ones(len(mate_key), bool)
+    is_new[at[is_mate]] = False
     return (
         np.concatenate([left, mate_left[is_new]]),
         np.concatenate([right, mate_right[is_new]]),
-        np.concatenate([apart, np.zeros(int(is_new.sum()))]),
+        np.concatenate([np.where(is_mate, 0.0, probability), np.zeros(int(is_new.sum()))]),
     )
 
 

@@ -129,9 +129,8 @@ def _directed(
     context = [concept_text(text) for text in forms.context]
     names, contexts = vocabulary.table(forms.organization), vocabulary.table(forms.context)
     units = vocabulary.table(forms.units)
-    here, there = [context[i] for i in left.tolist()], [context[i] for i in right.tolist()]
-    name_sum, name_max = lacking(names[right], contexts[left], here, vocabulary)
-    own_sum, own_max = lacking(names[left], contexts[right], there, vocabulary)
+    name_sum, name_max = lacking(names[right], contexts[left], left, context, vocabulary)
+    own_sum, own_max = lacking(names[left], contexts[right], right, context, vocabulary)
     weight = np.asarray(names @ vocabulary.weight, np.float32).ravel()[right]
     in_units, _ = overlap(names[right], units[left], vocabulary.weight)
     return {

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
+from os import cpu_count
 from typing import Any
 
 import numpy as np
@@ -19,6 +21,7 @@ from rapidfuzz import distance, fuzz
 from rapidfuzz.process import cpdist
 from scipy import sparse
 
+from blocking.keys import distinct_with_places
 from pipeline.concepts import concept_text
 from pipeline.lexicon import CLASSES, Lexicon, initials, keys_of
 from pipeline.records import Forms, Int64s
@@ -59,6 +62,8 @@ NAMES = (
 )
 
 _PERCENT = np.float32(100)
+#: Pairs that one thread works on at a time.
+_PART = 50_000
 _NUMBER = re.compile(r"\d+")
 _ORDINALS = {
     word: number
@@ -131,7 +136,33 @@ class PairFeatures:
         return self._tables[0].multiply(is_modifier[None, :]).tocsr() if len(is_modifier) else self._tables[0]
 
     def of(self, left: Int64s, right: Int64s) -> Float32s:
-        """Features of pairs, float32, shape (n pairs, len(NAMES))."""
+        """Features of pairs, float32, shape (n pairs, len(NAMES)); on all cores where there are many."""
+        if len(left) <= _PART:
+            return self._of_part(left, right)
+        self.prepare()
+        found = np.empty((len(left), len(NAMES)), np.float32)
+
+        def fill(start: int) -> None:
+            found[start : start + _PART] = self._of_part(
+                left[start : start + _PART], right[start : start + _PART]
+            )
+
+        # rapidfuzz, NumPy and SciPy let go of the interpreter in their loops: threads do use several cores.
+        with ThreadPoolExecutor(cpu_count() or 1) as pool:
+            list(pool.map(fill, range(0, len(left), _PART)))
+        return found
+
+    def by_names(self, left: Int64s, right: Int64s) -> Int64s:
+        """An order of pairs in which those of equal names stand together, so that names are compared once."""
+        name = self._codes["name"]
+        low, high = np.minimum(name[left], name[right]), np.maximum(name[left], name[right])
+        return np.argsort(low * (int(name.max(initial=0)) + 1) + high, kind="stable")
+
+    def prepare(self) -> None:
+        """Make what all pairs need, once: a property that threads ask for at once would be made by each."""
+        self.context, self._weights, self._codes, self._modifiers, self._acronym_table  # noqa: B018
+
+    def _of_part(self, left: Int64s, right: Int64s) -> Float32s:
         columns = {
             **self._ratios(left, right),
             **self._overlaps(left, right),
@@ -164,8 +195,8 @@ class PairFeatures:
         weight = self.vocabulary.weight
         org_l, org_r, all_l, all_r = organization[left], organization[right], context[left], context[right]
         shared, rarest = overlap(org_l, org_r, weight)
-        sum_l, max_l = lacking(org_l, all_r, _take(self.context, right), self.vocabulary)
-        sum_r, max_r = lacking(org_r, all_l, _take(self.context, left), self.vocabulary)
+        sum_l, max_l = lacking(org_l, all_r, right, self.context, self.vocabulary)
+        sum_r, max_r = lacking(org_r, all_l, left, self.context, self.vocabulary)
         all_shared, all_rarest = overlap(all_l, all_r, weight)
         unit_shared, _ = overlap(unit[left], unit[right], weight)
         less, more = np.minimum(w_org[left], w_org[right]), np.maximum(w_org[left], w_org[right])
@@ -246,13 +277,15 @@ def _distinct_pairs(left: Int64s, right: Int64s) -> tuple[Int64s, Int64s]:
     """Pairs of codes to (the first of each unordered pair, for every pair the number of its like there)."""
     low, high = np.minimum(left, right), np.maximum(left, right)
     n = int(high.max(initial=0)) + 1
-    _, first, again = np.unique(low * n + high, return_index=True, return_inverse=True)
+    pairs, again = distinct_with_places(low * n + high)
+    first = np.empty(len(pairs), np.int64)
+    first[again[::-1]] = np.arange(len(again))[::-1]
     return first, again
 
 
 def _compared(left: Sequence[str], right: Sequence[str], ratio: Callable[..., float]) -> Float32s:
-    """A ratio of rapidfuzz for every pair of texts, on all cores."""
-    return np.asarray(cpdist(left, right, scorer=ratio, dtype=np.float32, workers=-1), np.float32)
+    """A ratio of rapidfuzz for every pair of texts."""
+    return np.asarray(cpdist(left, right, scorer=ratio, dtype=np.float32), np.float32)
 
 
 def _coded(values: Sequence[str | None]) -> Int64s:

@@ -178,8 +178,9 @@ def feature_logits(
     model = AdditiveModel.load(model_path, NAMES)
     columns = [NAMES.index(f) for f in model.features]
     logit = np.empty(len(pairs), np.float64)
+    order = features.by_names(pairs.left, pairs.right)
     for start in range(0, len(pairs), _CHUNK):
-        part = slice(start, start + _CHUNK)
+        part = order[start : start + _CHUNK]
         values = features.of(pairs.left[part], pairs.right[part])
         logit[part] = model.logits(values[:, columns])
         if on_progress:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +12,7 @@ from rapidfuzz import fuzz
 from rapidfuzz.process import cpdist
 from scipy import sparse
 
+from blocking.keys import distinct_with_places
 from pipeline.concepts import concept_tokens
 
 Float32s = npt.NDArray[np.float32]
@@ -28,6 +30,16 @@ class Vocabulary:
     number: dict[str, int]
     token: list[str]
     weight: Float32s
+
+    @cached_property
+    def tokens(self) -> npt.NDArray[np.object_]:
+        """The tokens as an array, shape (n tokens,)."""
+        return np.array(self.token, object)
+
+    @cached_property
+    def is_long(self) -> npt.NDArray[np.bool_]:
+        """Whether a token is long enough to have other spellings, shape (n tokens,)."""
+        return np.array([len(token) > 3 for token in self.token], bool)
 
     @classmethod
     def fit(
@@ -89,12 +101,12 @@ def maxima_by_row(row: Int64s, value: Float32s, n_rows: int) -> Float32s:
 
 
 def lacking(
-    own: sparse.csr_array, other: sparse.csr_array, other_text: Sequence[str], vocabulary: Vocabulary
+    own: sparse.csr_array, other: sparse.csr_array, text: Int64s, texts: Sequence[str], vocabulary: Vocabulary
 ) -> tuple[Float32s, Float32s]:
     """Tokens of one side that the other lacks: (summed weight, weight of the rarest), by row.
 
-    A token that stands in the other text in another spelling (typo, inflection, transliteration) counts
-    only for its difference.
+    A token that stands in the other text, `texts[text[row]]`, in another spelling (typo, inflection,
+    transliteration) counts only for its difference.
     """
     missing = (own - own.multiply(other)).tocsr()
     missing.eliminate_zeros()
@@ -102,12 +114,21 @@ def lacking(
     if not len(row):
         none = np.zeros(own.shape[0], np.float32)
         return none, none
-    tokens = np.array(vocabulary.token, object)[missing.indices]
-    texts = np.array(other_text, object)[row]
-    alike = (
-        cpdist(tokens, texts, scorer=fuzz.partial_ratio, score_cutoff=100 * SPELLING, dtype=np.float32) / 100
-    )
-    long_enough = np.array([len(t) > 3 for t in vocabulary.token])[missing.indices]
-    weight = vocabulary.weight[missing.indices] * (1 - np.where(long_enough, alike, 0))
+    alike = np.zeros(len(row), np.float32)
+    is_long = vocabulary.is_long[missing.indices]
+    alike[is_long] = _spellings(missing.indices[is_long], text[row[is_long]], texts, vocabulary)
+    weight = vocabulary.weight[missing.indices] * (1 - alike)
     total = np.bincount(row, weight, own.shape[0]).astype(np.float32)
     return total, maxima_by_row(row, weight, own.shape[0])
+
+
+def _spellings(token: Int64s, text: Int64s, texts: Sequence[str], vocabulary: Vocabulary) -> Float32s:
+    """Numbers of tokens, and of the text that each is sought in, to how alike it is found there, 0–1.
+
+    Pairs of alike names repeat what one lacks of the other: each token is sought once in a text.
+    """
+    both, again = distinct_with_places(token.astype(np.int64) * len(texts) + text)
+    tokens = vocabulary.tokens[both // len(texts)]
+    sought = [texts[i] for i in (both % len(texts)).tolist()]
+    alike = cpdist(tokens, sought, scorer=fuzz.partial_ratio, score_cutoff=100 * SPELLING, dtype=np.float32)
+    return np.asarray((alike / 100)[again], np.float32)
