@@ -18,6 +18,7 @@ from typing import Any
 import click
 
 from pipeline.errors import AffilError, UsageError
+from pipeline.growth_commands import diff, trace
 from pipeline.model_commands import models
 from pipeline.registry_commands import registry
 from pipeline.review_commands import review
@@ -160,12 +161,16 @@ def main() -> None:
 @click.option(
     "--judgements", type=click.Path(path_type=Path), help="CSV of pairs that a person joined or kept apart."
 )
+@click.option(
+    "--previous", type=click.Path(path_type=Path), help="An older run; institutions that go on keep its ids."
+)
 @click.option("--overwrite", is_flag=True, help="Replace a run of other input or settings.")
 @_quiet_options
 def resolve(
     inputs: tuple[str, ...],
     output: Path,
     judgements: Path | None,
+    previous: Path | None,
     quiet: bool,
     as_json: bool,
     overwrite: bool,
@@ -194,7 +199,14 @@ def resolve(
     )
     with bars(not quiet and not as_json and sys.stderr.isatty()) as watch:
         outcome = run_job(
-            inputs, output, settings, reading, judgements=judgements, overwrite=overwrite, watch=watch
+            inputs,
+            output,
+            settings,
+            reading,
+            judgements=judgements,
+            previous=previous,
+            overwrite=overwrite,
+            watch=watch,
         )
     if as_json:
         click.echo(
@@ -340,9 +352,11 @@ def report(run: Path, quiet: bool) -> None:
         click.echo(f"report: {path}")
 
 
+main.add_command(diff)
 main.add_command(models)
 main.add_command(registry)
 main.add_command(review)
+main.add_command(trace)
 main.add_command(train)
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline.stage_log import Watcher
 
 if TYPE_CHECKING:
+    from pipeline.changes import Changes
     from pipeline.evaluation import Evaluation
     from pipeline.explanation import Explanation, Link
     from pipeline.model_check import ModelCheck
@@ -226,6 +227,47 @@ def _print_link(console: Any, link: Link, is_weakest: bool) -> None:
     if link.contributions:
         shown = [c for c in link.contributions if c.feature != "intercept"][:_N_FEATURES]
         console.print(f"    features: {_plain(', '.join(f'{c.feature} {c.log_odds:+.2f}' for c in shown))}")
+
+
+def print_changes(found: Changes, n: int) -> None:
+    """How many institutions of each fate there are, and of each the `n` of the most mentions."""
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(highlight=False)
+    title = f"{found.n_old:,} institutions before, {found.n_new:,} now"
+    table = Table(title=title, title_justify="left")
+    for name in ("what", "mentions", "before", "after"):
+        table.add_column(name, justify="right" if name == "mentions" else "left", overflow="fold")
+    for kind, count in found.counts.items():
+        rows = [e for e in found.events if e.event == kind]
+        for e in rows[:n]:
+            other = e.other_id or (e.entity_id if e.preferred_name is not None else "")
+            before = f"{_plain(e.previous_name)} [dim]{e.entity_id}[/]" if e.previous_name else ""
+            after = f"{_plain(e.preferred_name)} [dim]{other}[/]" if e.preferred_name else ""
+            table.add_row(kind, f"{e.n_mentions:,}", before, after)
+        if len(rows) > n:
+            table.add_row(kind, "", "", f"[dim]{len(rows) - n:,} more[/]")
+        if kind == "renumbered" and count:
+            table.add_row(kind, "", "", f"[dim]{count:,} institutions have another id[/]")
+    console.print(table if table.row_count else f"{title}; nothing changed")
+
+
+def print_traces(traces: Sequence[Mapping[str, Any]]) -> None:
+    """Where each id lives now, and what happened to it."""
+    from rich.console import Console
+
+    console = Console(highlight=False, soft_wrap=True)
+    for trace in traces:
+        here = trace["current"]
+        now = "ended: this run has none of its strings" if here is None else here
+        console.print(f"{_plain(trace['entity_id'])} → {now}  {_plain(trace['preferred_name'] or '')}")
+        for e in trace["events"]:
+            other = f" → {e['other_id']}" if e["other_id"] else ""
+            names = " → ".join(_plain(x) for x in (e["previous_name"], e["preferred_name"]) if x)
+            counted = f"{e['n_mentions']:,} mention{'' if e['n_mentions'] == 1 else 's'}"
+            what = f"{e['event']} {e['entity_id']}{other}, {counted}"
+            console.print(f"  generation {e['generation']}: {what}  [dim]{names}[/]")
 
 
 def _plain(text: object) -> str:

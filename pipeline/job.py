@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from pipeline.authorships import write_authorships
 from pipeline.errors import UsageError
 from pipeline.folding import fold_rows, resolved_path, write_resolved, write_sources
 from pipeline.judgements import read_judgements
+from pipeline.ledger import Generation, Members
 from pipeline.model_list import encoder_source, reranker_source
 from pipeline.reading import ReadingSettings, stage_rows
 from pipeline.resolution import Models, resolve
@@ -47,12 +48,14 @@ def run_job(
     reading: ReadingSettings | None = None,
     *,
     judgements: str | Path | None = None,
+    previous: str | Path | None = None,
     overwrite: bool = False,
     watch: Watcher | None = None,
 ) -> JobOutcome:
     """Input files (or `-`) become a run folder, all of it or nothing.
 
-    The same input, settings and judgements again, into the same folder, are not run again.
+    The same input, settings and judgements again, into the same folder, are not run again. Institutions of
+    the run `previous` that go on keep their ids, and the ledger tells what became of the others.
 
     Raises:
         UsageError: a file, column, setting or output folder is not what it should be.
@@ -66,6 +69,9 @@ def run_job(
     if judgements is not None:
         asked["judgements"] = True
         besides.append(Path(judgements))
+    before = Generation.read(previous) if previous is not None else None
+    if before:
+        asked["previous"] = before.fingerprint
     # A stream can be read only once: its fingerprint is that of the staged rows.
     is_stream = any(_is_stream(i) for i in inputs)
     early = None if is_stream else fingerprint_of([*map(Path, inputs), *besides], asked)
@@ -84,6 +90,8 @@ def run_job(
         with log("fold rows"):
             folded = fold_rows(staged)
         result = resolve(folded, settings, judgements=said, models=models, stage_log=log)
+        if before:
+            result = replace(result, consolidated=before.carried(result.consolidated))
         with log("write"):
             write_sources(staged, work / "sources.parquet")
             if reading.authorship:
@@ -91,12 +99,16 @@ def run_job(
                 write_authorships(staged, reading.authorship, sources, result.frames, authorships)
             write_resolved(staged, entities_of_strings(result.frames), resolved_path(staged, work))
             write_tables(work, result.frames)
+            if before:
+                before.write_next(Members.of(result.consolidated), fingerprint, work)
             staged.path.unlink()
         manifest = result.manifest | {
             "fingerprint": fingerprint,
             "inputs": list(inputs),
             "reading": vars(reading) | {"column": staged.column},
             "judgements": None if judgements is None else str(judgements),
+            "previous": None if previous is None else str(previous),
+            "generation": before.number + 1 if before else 0,
             "warnings": [*staged.warnings, *result.warnings],
         }
         finish(work, result.frames, manifest, result.reasons)

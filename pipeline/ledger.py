@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -19,6 +20,7 @@ from pipeline.consolidation import Consolidated, entity_id
 from pipeline.errors import AffilError, UsageError
 from pipeline.records import Int64s
 from pipeline.run_folder import read_manifest
+from pipeline.writing import write_parquet
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -132,9 +134,7 @@ def heirs(flows: Flows, *, by_id: bool = False) -> Int64s:
         is_open = is_free[old] & (heir[new] < 0)
         old, new = old[is_open], new[is_open]
         # A flow that comes first at both its ends: what one flow after the other would take, all at once.
-        first = np.intersect1d(
-            np.unique(old, return_index=True)[1], np.unique(new, return_index=True)[1]
-        )
+        first = np.intersect1d(np.unique(old, return_index=True)[1], np.unique(new, return_index=True)[1])
         heir[new[first]] = old[first]
         is_free[old[first]] = False
     return heir
@@ -178,6 +178,20 @@ def events(old: Members, new: Members) -> list[Event]:
     return sorted(found, key=lambda e: (EVENTS.index(e.event), -e.n_mentions, e.entity_id, e.other_id or ""))
 
 
+def difference(old: Members, new: Members) -> tuple[list[Event], dict[str, str]]:
+    """What happened between any two runs, and old ids → new ids of institutions that go on under another id.
+
+    A run that was told of the older one has no such ids; events name the newer run's.
+    """
+    flows = Flows.between(old, new)
+    heir = heirs(flows, by_id=True).tolist()
+    went_on = {flows.old_ids[o]: name for name, o in zip(flows.new_ids, heir, strict=True) if o >= 0}
+    renumbered = {before: after for before, after in went_on.items() if before != after}
+    names = {renumbered.get(one, one): name for one, name in old.name.items()}
+    alike = Members(old.mention_id, [renumbered.get(one, one) for one in old.entity_id], names)
+    return events(alike, new), renumbered
+
+
 @dataclass(frozen=True)
 class Generation:
     """A finished run that another follows.
@@ -219,7 +233,8 @@ class Generation:
             reason = " ".join(str(error).split())[:200]
             raise UsageError(f"{root}: a table is missing or broken ({reason}); run again") from error
         names = dict(zip(*(known.column(c).to_pylist() for c in known.column_names), strict=True))
-        members = Members(*(mentions.column(c).to_pylist() for c in mentions.column_names), names)
+        mention_id, entity = (mentions.column(c).to_pylist() for c in mentions.column_names)
+        members = Members(mention_id, entity, names)
         rows = zip(*(ledger.column(c).to_pylist() for c in ("event", "entity_id", "other_id")), strict=True)
         merged = {source: target for event, source, target in rows if event == MERGED}
         number = int(manifest.get("generation", 0))
@@ -248,17 +263,21 @@ class Generation:
                 taken.add(fresh)
         return found
 
-    def followed_by(self, new: Members, fingerprint: str, created: str) -> pa.Table:
+    def followed_by(self, new: Members, fingerprint: str) -> pa.Table:
         """The ledger with what happened from this run to the next."""
         import pyarrow as pa
 
-        rows = events(self.members, new)
+        rows, now = events(self.members, new), datetime.now(UTC).isoformat(timespec="seconds")
         columns: dict[str, Any] = {
             "generation": [self.number + 1] * len(rows),
             "run": [fingerprint] * len(rows),
-            "recorded_at": [created] * len(rows),
+            "recorded_at": [now] * len(rows),
         } | {name: [getattr(row, name) for row in rows] for name in Event._fields}
         return pa.concat_tables([self.ledger, pa.table(columns, schema=schema())])
+
+    def write_next(self, new: Members, fingerprint: str, folder: Path) -> None:
+        """The ledger of the next run into its folder."""
+        write_parquet(self.followed_by(new, fingerprint), folder / LEDGER)
 
     def current(self, asked: str) -> str | None:
         """Where an id lives now: itself, or the heir of what it was merged into; None where it ended.
@@ -274,6 +293,22 @@ class Generation:
         if here not in set(self.ledger.column("entity_id").to_pylist()):
             raise UsageError(f"no institution of this run, nor of those before it, ever had the id {asked!r}")
         return None
+
+    def trace(self, asked: str) -> dict[str, Any]:
+        """An id to where it lives now (`current`, `preferred_name`), and what happened to it (`events`).
+
+        Raises:
+            UsageError: as `current`.
+        """
+        import pyarrow.compute as pc
+
+        here = self.current(asked)
+        name = None if here is None else self.members.name[here]
+        own = pc.or_kleene(
+            pc.equal(self.ledger.column("entity_id"), asked), pc.equal(self.ledger.column("other_id"), asked)
+        )
+        happened = self.ledger.filter(own).to_pylist()
+        return {"entity_id": asked, "current": here, "preferred_name": name, "events": happened}
 
 
 def schema() -> pa.Schema:

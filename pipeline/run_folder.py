@@ -37,6 +37,7 @@ _MORE_FILES = frozenset(
         "sources.parquet",
         "judgements.parquet",
         "authorships.parquet",
+        "ledger.parquet",
         "resolved.csv",
         "resolved.tsv",
         "resolved.parquet",

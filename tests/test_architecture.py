@@ -51,10 +51,12 @@ FLOORS = (
         "preparation",
         "similarity",
         "authorships",
+        "ledger",
+        "changes",
     ),
     ("resolution",),
     ("job", "link_job", "training", "console", "model_check"),
-    ("model_commands", "registry_commands", "review_commands", "train_commands"),
+    ("growth_commands", "model_commands", "registry_commands", "review_commands", "train_commands"),
     ("cli",),
 )
 #: Floors of helpers that build on each other; verbs do not.

@@ -19,9 +19,10 @@ from documents import CONTRACT, EXAMPLE, table
 from blocking.pairs import RULES
 from pipeline.cli import main
 from pipeline.job import run_job
+from pipeline.ledger import EVENTS
 from pipeline.reading import ReadingSettings
 
-TABLES = ("mentions", "institutions", "sources", "pairs", "set_aside", "judgements", "authorships")
+TABLES = ("mentions", "institutions", "sources", "pairs", "set_aside", "judgements", "authorships", "ledger")
 #: A string or more for each reason for which something is set aside, and one with a parent.
 MORE = [
     "",
@@ -71,16 +72,32 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return run_job(inputs, folder / "run", reading=reading, judgements=said).folder
 
 
+@pytest.fixture(scope="module")
+def followed(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that follows that one: some strings are gone, two are new."""
+    folder = tmp_path_factory.mktemp("followed")
+    more = folder / "more.csv"
+    rows = ["n1,University of Nowhere,,1,", '"n2","Cairo University, Cairo, Egypt, North Africa",,1,']
+    more.write_text("\n".join(["id,affiliation,year,n_papers,institution", *rows]) + "\n", encoding="utf-8")
+    return run_job([str(EXAMPLE), str(more)], folder / "run", previous=run).folder
+
+
+@pytest.fixture
+def home(name: str, run: Path, followed: Path) -> Path:
+    """The run that has the table `name`."""
+    return followed if name == "ledger" else run
+
+
 @pytest.mark.parametrize("name", TABLES)
-def test_columns_and_types_are_the_documented_ones(run: Path, name: str) -> None:
-    schema = pq.read_schema(run / f"{name}.parquet")
+def test_columns_and_types_are_the_documented_ones(home: Path, name: str) -> None:
+    schema = pq.read_schema(home / f"{name}.parquet")
     documented = [(column, cells[0]) for column, cells in table(CONTRACT, name, "column").items()]
     assert [(field.name, type_name(field.type)) for field in schema] == documented
 
 
 @pytest.mark.parametrize("name", TABLES)
-def test_a_column_that_is_never_null_has_no_null_and_the_others_have(run: Path, name: str) -> None:
-    found = pq.read_table(run / f"{name}.parquet")
+def test_a_column_that_is_never_null_has_no_null_and_the_others_have(home: Path, name: str) -> None:
+    found = pq.read_table(home / f"{name}.parquet")
     assert found.num_rows
     for column, (_, null, _) in table(CONTRACT, name, "column").items():
         n_null = found.column(column).null_count
@@ -111,11 +128,11 @@ def test_resolved_adds_the_documented_columns_to_the_users_own(run: Path, tmp_pa
     assert [(field.name, type_name(field.type)) for field in added] == documented
 
 
-def test_the_folder_holds_the_documented_files(run: Path) -> None:
+def test_the_folders_hold_the_documented_files(run: Path, followed: Path) -> None:
     text = CONTRACT.read_text(encoding="utf-8")
     files = re.findall(r"^\| (`.+?) \|", text[: text.index("## Ids")], flags=re.MULTILINE)
     documented = {name for cell in files for name in re.findall(r"`(\w+\.\w+)`", cell)}
-    assert {path.name for path in run.iterdir()} == documented
+    assert {path.name for folder in (run, followed) for path in folder.iterdir()} == documented
 
 
 def test_ids_derive_as_documented(run: Path) -> None:
@@ -133,16 +150,16 @@ def test_ids_derive_as_documented(run: Path) -> None:
 
 
 @pytest.mark.parametrize("name", [*TABLES, "resolved"])
-def test_example_rows_are_rows_of_the_run(run: Path, name: str) -> None:
+def test_example_rows_are_rows_of_the_run(home: Path, name: str) -> None:
     text = CONTRACT.read_text(encoding="utf-8")
     found = re.search(rf"<!-- example: {name} -->\nExample:\n\n```json\n(.*?)```", text, flags=re.DOTALL)
     assert found, f"no example row of {name}"
     row = json.loads(found[1])
     if name == "resolved":
-        with (run / "resolved.csv").open(encoding="utf-8", newline="") as file:
+        with (home / "resolved.csv").open(encoding="utf-8", newline="") as file:
             rows: list[dict[str, Any]] = list(csv.DictReader(file))
     else:
-        rows = pq.read_table(run / f"{name}.parquet").to_pylist()
+        rows = pq.read_table(home / f"{name}.parquet").to_pylist()
     assert list(row) == list(rows[0])
     # Figures move when a model is fitted again; what a string says of itself does not.
     fixed = {
@@ -157,10 +174,17 @@ def test_example_rows_are_rows_of_the_run(run: Path, name: str) -> None:
             "work_id",
             "author_id",
             "position",
+            "event",
         ),
     }
     wanted = {column: value for column, value in row.items() if column in fixed}
     assert [r for r in rows if all(r[column] == value for column, value in wanted.items())]
+
+
+def test_events_are_the_documented_ones(followed: Path) -> None:
+    assert list(table(CONTRACT, "ledger", "event")) == list(EVENTS)
+    found = pq.read_table(followed / "ledger.parquet").column("event").to_pylist()
+    assert {"born", "grown", "ended"} <= set(found)
 
 
 def test_reasons_and_rules_are_the_documented_ones(run: Path) -> None:

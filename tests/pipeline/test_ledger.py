@@ -37,7 +37,7 @@ def followed(generation: Generation, new: Members) -> Generation:
     carried = Members(
         new.mention_id, [ids[e] for e in new.entity_id], {ids[e]: name for e, name in new.name.items()}
     )
-    ledger = generation.followed_by(carried, "f" * 16, "2026-01-01T00:00:00+00:00")
+    ledger = generation.followed_by(carried, "f" * 16)
     rows = ledger.to_pylist()
     merged = {r["entity_id"]: r["other_id"] for r in rows if r["event"] == "merged"}
     return Generation(carried, ledger, generation.number + 1, "f" * 16, merged)
@@ -92,7 +92,9 @@ def test_the_same_again_keeps_every_id_and_writes_nothing(old: dict[int, int], n
 
 @unhurried
 @given(partitions, partitions, st.randoms(use_true_random=False))
-def test_the_order_of_mentions_does_not_matter(old: dict[int, int], new: dict[int, int], random: object) -> None:
+def test_the_order_of_mentions_does_not_matter(
+    old: dict[int, int], new: dict[int, int], random: object
+) -> None:
     def shuffled(of: Members) -> Members:
         rows = list(zip(of.mention_id, of.entity_id, strict=True))
         random.shuffle(rows)  # type: ignore[attr-defined]
