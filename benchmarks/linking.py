@@ -14,16 +14,18 @@ import argparse
 import json
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 import pipeline
+from pipeline.clustering import Constraints
 from pipeline.linking import LinkingSettings, Links, link, registry_facts
 from pipeline.preparation import prepare
 from pipeline.records import MAIN, Mentions
 from pipeline.registry import Registry
+from pipeline.resolution import Resolution
 
 MEASURES = ("pair_precision", "pair_recall", "pair_f1", "b3_precision", "b3_recall", "b3_f1")
 #: Labelled set, and whether its strings have one label each.
@@ -82,11 +84,37 @@ def institutions(data: Path, registry: Path, fold: str) -> None:
     """Print how good the clusters of a fold's strings are, without and with the registry."""
     gold = pipeline.read_gold(data / "labelled" / "shared_clusters.tsv", "affiliation", "cluster", fold)
     print(f"fold {fold}: {len(gold):,} strings resolved without and with the registry")
-    for title, linking in (("without", {}), ("with", {"registry": str(registry)})):
-        run = pipeline.resolve(gold.affiliation, pipeline.Settings().with_values(linking=linking))
+    settings = pipeline.Settings()
+    alone = pipeline.resolve(gold.affiliation, settings)
+    linked = pipeline.resolve(gold.affiliation, settings.with_values(linking={"registry": str(registry)}))
+    runs = {
+        "without": alone,
+        "with": linked,
+        "conflicts ignored": with_conflicts(linked, 1.0),
+        "conflicts as cannot-links": as_cannot_links(linked),
+    }
+    for title, run in runs.items():
         found = pipeline.evaluate(run.mentions, gold, n_bootstrap=0)
         values = "  ".join(f"{name} {found.value(name) or 0.0:.4f}" for name in MEASURES)
-        print(f"{title:8} {values}")
+        print(f"{title:26} {values}")
+
+
+def with_conflicts(run: Resolution, min_probability: float) -> Resolution:
+    """The same run in which ids are surely two from another probability on; 1 ignores them."""
+    assert run.linking is not None
+    settings = replace(run.linking.settings, min_conflict_probability=min_probability)
+    other = replace(run, linking=replace(run.linking, settings=settings))
+    return other.rethreshold(run.settings.clustering.min_match_probability)
+
+
+def as_cannot_links(run: Resolution) -> Resolution:
+    """The same run in which two surely different ids are a cannot-link, not evidence."""
+    assert run.linking is not None
+    pairs, none = run.matches.pairs, np.empty(0, np.int64)
+    is_two = run.linking.evidence(pairs.left, pairs.right, np.ones(len(pairs))) == 0
+    apart = Constraints(none, none, pairs.left[is_two], pairs.right[is_two])
+    other = replace(run, constraints=run.constraints + apart)
+    return other.rethreshold(run.settings.clustering.min_match_probability)
 
 
 def main() -> None:

@@ -231,6 +231,11 @@ def resolve(
     help="Registry file, from affil registry import.",
 )
 @click.option("--output", required=True, type=click.Path(path_type=Path), help="CSV file to write.")
+@click.option(
+    "--judgements",
+    type=click.Path(path_type=Path),
+    help="CSV in which a person says which record a string is.",
+)
 @click.option("--column", help="Column of the affiliation strings (guessed when obvious).")
 @click.option("--encoding", help="Encoding of text files (else detected).")
 @click.option(
@@ -238,7 +243,13 @@ def resolve(
 )
 @_quiet_options
 def link_strings(
-    inputs: tuple[str, ...], registry: Path, output: Path, quiet: bool, as_json: bool, **given: Any
+    inputs: tuple[str, ...],
+    registry: Path,
+    output: Path,
+    judgements: Path | None,
+    quiet: bool,
+    as_json: bool,
+    **given: Any,
 ) -> None:
     """Link affiliation strings to a registry, one by one: a CSV with ids, probabilities and alternatives.
 
@@ -254,7 +265,7 @@ def link_strings(
     settings = settings.with_values(linking={"registry": str(registry)})
     reading = ReadingSettings(given["column"], encoding=given["encoding"])
     with bars(not quiet and not as_json and sys.stderr.isatty()) as watch:
-        found = run_link_job(inputs, output, settings, reading, watch=watch)
+        found = run_link_job(inputs, output, settings, reading, judgements=judgements, watch=watch)
     if as_json:
         click.echo(json.dumps(vars(found) | {"file": str(found.file)}))
     elif not quiet:

@@ -12,7 +12,8 @@ from pipeline.cleaning import clean
 from pipeline.consolidation import mention_ids
 from pipeline.errors import UsageError
 from pipeline.folding import fold_rows
-from pipeline.linking import LinkModel, Links, link, registry_facts
+from pipeline.judgements import Judgements, hold, read_judgements
+from pipeline.linking import LinkModel, Links, Said, link, registry_facts
 from pipeline.linking.features import RegistryFacts
 from pipeline.model_list import load_named_encoder
 from pipeline.normalization import normalize
@@ -47,11 +48,13 @@ def run_link_job(
     settings: Settings,
     reading: ReadingSettings | None = None,
     *,
+    judgements: str | Path | None = None,
     watch: Watcher | None = None,
 ) -> LinkOutcome:
     """Input files (or `-`) become one CSV, whole or not at all.
 
-    `settings.linking.registry` names the registry.
+    `settings.linking.registry` names the registry. Of the judgements those hold that say which record a
+    string is.
 
     Raises:
         UsageError: a file, column, setting, registry or linker is not what it should be.
@@ -59,6 +62,7 @@ def run_link_job(
     """
     if settings.linking.registry is None:
         raise UsageError("no registry; give --registry FILE (made by `affil registry import`)")
+    told = read_judgements(judgements) if judgements is not None else Judgements()
     log = StageLog(watch)
     with log("load registry"):
         LinkModel.load(settings.linking.model)
@@ -74,6 +78,8 @@ def run_link_job(
         forms = normalize(mentions, settings.normalization)
     with log("link") as tick:
         links = link(forms, facts, settings.linking, settings.blocking, encoder=encoder, on_progress=tick)
+        said = Said.of(hold(told, mention_ids(mentions)).registry_key, facts.registry)
+        links = said.links(links)
     table = links_table(mentions, forms, links, facts, settings.linking.min_link_probability)
     write_csv(table, output)
     n_linked = len(table) - table["registry_id"].null_count
@@ -105,7 +111,7 @@ def links_table(
     taken = [own[0] if own and own[0][2] >= min_probability else None for own in found]
     columns["registry_id"] = [registry.id[t[0]] if t else None for t in taken]
     columns["registry_name"] = [registry.name[t[0]] if t else None for t in taken]
-    columns["matched_name"] = [facts.names.names.value[t[1]] if t else None for t in taken]
+    columns["matched_name"] = [facts.names.names.value[t[1]] if t and t[1] >= 0 else None for t in taken]
     columns["probability"] = [t[2] if t else None for t in taken]
     others = [own[1 if t else 0 :] for own, t in zip(found, taken, strict=True)]
     for i in range(N_ALTERNATIVES):

@@ -95,7 +95,7 @@ def resolve(
         cleaned = clean(folded.affiliations, settings.cleaning, tick)
     with stage("parse") as tick:
         mentions = parse(cleaned, settings.parsing, tick)
-    held = _held(constraints, judgements, mentions)
+    held, keys = _held(constraints, judgements, mentions)
     with stage("normalize"):
         forms = normalize(mentions, settings.normalization)
         vocabulary = fit_vocabulary(forms, settings.scoring.model)
@@ -118,7 +118,8 @@ def resolve(
     linking, registry = None, models.registry or load_registry(settings.linking)
     if registry:
         with stage("link") as tick:
-            linking = link_run(forms, registry, settings.linking, blocked, settings.blocking, tick)
+            asked = forms, registry, settings.linking, blocked, settings.blocking
+            linking = link_run(*asked, keys=keys, on_progress=tick)
     with stage("cluster") as tick:
         if is_by_pairs:
             clusters = _cluster(matches, mentions, settings, held, tick, linking)
@@ -145,13 +146,20 @@ def resolve(
     )
 
 
-def _held(constraints: Constraints | None, judgements: Judgements | None, mentions: Mentions) -> Constraints:
-    """Constraints and judgements together, refused at once where they contradict each other."""
+def _held(
+    constraints: Constraints | None, judgements: Judgements | None, mentions: Mentions
+) -> tuple[Constraints, dict[int, str]]:
+    """Constraints and judgements together, and the ids that mentions are said to be.
+
+    Refused at once where they contradict each other.
+    """
     held = constraints or Constraints.none()
-    if judgements:
-        held += hold(judgements, mention_ids(mentions)).constraints
-        must_groups(len(mentions), held)
-    return held
+    if not judgements:
+        return held, {}
+    said = hold(judgements, mention_ids(mentions))
+    held += said.constraints
+    must_groups(len(mentions), held)
+    return held, said.registry_key
 
 
 def _folded(affiliations: Sequence[str | None] | pd.Series[Any] | Folded) -> tuple[Folded, pa.Table | None]:
@@ -354,6 +362,12 @@ class Resolution:
             found.append(
                 f"{counts['judgements_unknown']:,} of {counts['judgements']:,} judgements name a string that"
                 " this run does not have; see is_known in judgements.parquet"
+            )
+        n_lacking = int((self.linking.said.record < 0).sum()) if self.linking else 0
+        if n_lacking:
+            found.append(
+                f"{n_lacking:,} mentions are judged to be an id that the registry lacks;"
+                " they have no registry_id"
             )
         return found
 

@@ -141,6 +141,11 @@ def _between(
         {"left": left, "right": right, "probability": probability, "couple": couple(left, right)}
     )
     pairs = pairs[~pairs["couple"].isin(couple(held.cannot_left, held.cannot_right))]
+    if len(held.named) and len(pairs):
+        known = np.full(n_entities, -1, np.int64)
+        known[entity[held.named]] = held.identity
+        low, high = (known[part] for part in np.divmod(pairs["couple"].to_numpy(np.int64), n_entities))
+        pairs = pairs[(low < 0) | (high < 0) | (low == high)]
     pairs = pairs.sort_values(["probability", "left", "right"], ascending=[False, True, True])
     best = pairs.drop_duplicates("couple").set_index("couple")
     of_couple = pairs.groupby("couple")["probability"]

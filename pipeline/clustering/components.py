@@ -25,10 +25,14 @@ def components(graph: Graph) -> Int64s:
 
 
 def is_forbidden(graph: Graph, label: Int64s) -> Bools:
-    """Which clusters hold a cannot-linked pair; shape (n_clusters,)."""
+    """Which clusters hold a cannot-linked pair, or nodes of two identities; shape (n_clusters,)."""
     inside = (label[graph.left] == label[graph.right]) & np.isneginf(graph.probability)
     forbidden = np.zeros(_n_clusters(label), bool)
     forbidden[label[graph.left[inside]]] = True
+    if graph.identity is not None:
+        known = np.flatnonzero(graph.identity >= 0)
+        held = np.unique(np.stack([label[known], graph.identity[known]], axis=1), axis=0)[:, 0]
+        forbidden[held[1:][np.diff(held) == 0]] = True
     return forbidden
 
 

@@ -30,6 +30,8 @@ class Graph:
         left: int64, shape (m,).
         right: int64, shape (m,).
         probability: float64, shape (m,), `FORBIDDEN` where the two nodes must not share a cluster.
+        identity: what each node is known to be, -1 where it is not, int64, shape (n,); nodes of two
+            identities must not share a cluster; None where nothing is known of any node.
     """
 
     n_members: Int64s
@@ -37,6 +39,7 @@ class Graph:
     left: Int64s
     right: Int64s
     probability: Float64s
+    identity: Int64s | None = None
 
     def __len__(self) -> int:
         return len(self.n_members)
@@ -44,7 +47,7 @@ class Graph:
     def keep(self, is_kept: Bools) -> Graph:
         """The same nodes with the edges for which `is_kept` (shape (m,)) holds."""
         edges = self.left[is_kept], self.right[is_kept], self.probability[is_kept]
-        return Graph(self.n_members, self.weight, *edges)
+        return Graph(self.n_members, self.weight, *edges, self.identity)
 
     def at_least(self, min_probability: float) -> Graph:
         """The same nodes with the edges of at least `min_probability`, up to rounding."""

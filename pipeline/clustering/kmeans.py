@@ -51,8 +51,12 @@ def cluster_vectors(
         AffilError: constraints that name no item.
     """
     constraints = constraints or Constraints.none()
-    if len(constraints.cannot_left):
-        left, right = constraints.cannot_left[0], constraints.cannot_right[0]
+    apart = constraints.cannot_left[:1], constraints.cannot_right[:1]
+    if len(np.unique(constraints.identity)) > 1:
+        first = np.unique(constraints.identity, return_index=True)[1]
+        apart = constraints.named[first[:1]], constraints.named[first[1:2]]
+    if len(apart[0]):
+        left, right = apart[0][0], apart[1][0]
         raise UsageError(
             f"clusterer 'kmeans' cannot keep items {left} and {right} apart as a cannot-link asks:"
             " withdraw the cannot-links, or choose another clusterer"

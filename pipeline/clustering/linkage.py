@@ -5,7 +5,7 @@ was. So merging all mutual best pairs at once gives the tree of one merge at a t
 Scaling Hierarchical Agglomerative Clustering to Billion-sized Datasets, arXiv 2105.11653), and two clusters
 in different components of the graph of means above the threshold never merge, so that edges between such
 components are dropped. A forbidden edge has a sum of minus infinity, and whatever is added to it stays
-forbidden.
+forbidden; so does an edge between clusters that are known to be two.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.clustering.graph import ROUNDING, Bools, Graph, add_up, component_of
+from pipeline.clustering.graph import FORBIDDEN, ROUNDING, Bools, Graph, add_up, component_of
 from pipeline.records import Float64s, Int64s, Progress
 
 
@@ -42,7 +42,7 @@ class _Front:
 
     `excess` is the weighted sum of (probability - missing.probability) over the observed pairs of two
     clusters, `observed` the weight of these pairs; it is None, and not needed, where missing pairs have
-    weight 1.
+    weight 1. `identity` is what each cluster is known to be, -1 where it is not; None where nothing is known.
     """
 
     node: Int64s
@@ -51,6 +51,7 @@ class _Front:
     right: npt.NDArray[Any]
     excess: Float64s
     observed: Float64s | None
+    identity: Int64s | None
 
     def mean(self, missing: Missing) -> Float64s:
         """Mean probability over all pairs of two clusters, missing ones included, for each edge."""
@@ -58,6 +59,9 @@ class _Front:
         if self.observed is not None:
             pairs = missing.weight * pairs + (1.0 - missing.weight) * self.observed
         mean: Float64s = missing.probability + self.excess / pairs
+        if self.identity is not None:
+            left, right = self.identity[self.left], self.identity[self.right]
+            mean[(left >= 0) & (right >= 0) & (left != right)] = FORBIDDEN
         return mean
 
 
@@ -98,10 +102,9 @@ def average_linkage(
 def _first_front(graph: Graph, missing: Missing) -> _Front:
     observed = graph.weight[graph.left] * graph.weight[graph.right]
     excess = (graph.probability - missing.probability) * observed
-    nodes = np.arange(len(graph))
-    return _Front(
-        nodes, graph.weight, graph.left, graph.right, excess, observed if missing.weight < 1.0 else None
-    )
+    nodes, edges = np.arange(len(graph)), (graph.left, graph.right, excess)
+    counted = observed if missing.weight < 1.0 else None
+    return _Front(nodes, graph.weight, *edges, counted, graph.identity)
 
 
 def _prune(front: _Front, mean: Float64s, is_near: Bools) -> tuple[_Front, Float64s]:
@@ -114,10 +117,9 @@ def _prune(front: _Front, mean: Float64s, is_near: Bools) -> tuple[_Front, Float
     is_used[left] = is_used[right] = True
     number = np.cumsum(is_used) - 1
     observed = None if front.observed is None else front.observed[kept]
-    pruned = _Front(
-        front.node[is_used], front.size[is_used], number[left], number[right], front.excess[kept], observed
-    )
-    return pruned, mean[kept]
+    identity = None if front.identity is None else front.identity[is_used]
+    edges = number[left], number[right], front.excess[kept]
+    return _Front(front.node[is_used], front.size[is_used], *edges, observed, identity), mean[kept]
 
 
 def _mutual_best(front: _Front, mean: Float64s, n: int) -> Int64s:
@@ -153,11 +155,15 @@ def _merge(front: _Front, into: npt.NDArray[Any], gone: npt.NDArray[Any]) -> _Fr
     number[gone] = into
     size = front.size.copy()
     size[into] += size[gone]
+    identity = front.identity
+    if identity is not None:
+        identity = identity.copy()
+        identity[into] = np.maximum(identity[into], identity[gone])
     left, right = number[front.left], number[front.right]
     kept = left != right
     low, high = np.minimum(left, right)[kept], np.maximum(left, right)[kept]
     observed = None if front.observed is None else add_up(k, low, high, front.observed[kept])[2]
-    return _Front(front.node, size, *add_up(k, low, high, front.excess[kept]), observed)
+    return _Front(front.node, size, *add_up(k, low, high, front.excess[kept]), observed, identity)
 
 
 def _roots(parent: Int64s) -> Int64s:

@@ -104,7 +104,8 @@ def cluster(
         probability: calibrated match probability in [0, 1], shape (m,).
         settings: defaults to `ClusteringSettings()`.
         constraints: defaults to none. A must-linked group is one node whose edges have the mean of its
-            members' observed pairs; groups that hold a cannot-linked pair are never in one cluster.
+            members' observed pairs; groups that hold a cannot-linked pair, or items of two identities, are
+            never in one cluster.
         sizes: what each item counts in a mean, above 0, shape (n,); a must-linked group counts their sum. By
             default every item counts 1, and so does every must-linked group.
         on_progress: called with (nodes whose cluster is final, nodes) by average linkage.
@@ -173,7 +174,7 @@ def _nodes(graph: Graph, constraints: Constraints, is_weighted: bool) -> tuple[I
     n = len(graph)
     if constraints.largest_item() >= n:
         raise AffilError(f"constraints name item {constraints.largest_item()}, but there are {n} items")
-    if not len(constraints.must_left) and not len(constraints.cannot_left):
+    if not len(constraints):
         return np.arange(n), graph
     group = must_groups(n, constraints)
     return group, contract(graph, group, constraints, is_weighted)

@@ -178,6 +178,8 @@ class _Around:
             **dict.fromkeys(zip(held.cannot_left.tolist(), held.cannot_right.tolist(), strict=True), -1),
             **dict.fromkeys(zip(held.must_left.tolist(), held.must_right.tolist(), strict=True), 1),
         }
+        if held.are_two(*asked):
+            judged[asked] = -1
         judged = {(min(key), max(key)): verdict for key, verdict in judged.items()}
         known = set(map(tuple, scored.tolist()))
         more = [key for key in judged if key not in known]
@@ -232,9 +234,12 @@ def _inside(constraints: Constraints, members: Int64s) -> Constraints:
         is_inside = np.isin(left, members) & np.isin(right, members)
         return left[is_inside], right[is_inside]
 
+    is_named = np.isin(constraints.named, members)
     return Constraints(
         *kept(constraints.must_left, constraints.must_right),
         *kept(constraints.cannot_left, constraints.cannot_right),
+        constraints.named[is_named],
+        constraints.identity[is_named],
     )
 
 
@@ -251,7 +256,12 @@ def _separation(
     is_scored = around.row >= 0
     ends = numbered(around.ends[is_scored])
     probability = around.pairs["probability"].to_numpy(np.float64)[around.row[is_scored]]
-    held = Constraints(*(numbered(column) for column in vars(around.constraints).values()))
+    held = around.constraints
+    held = Constraints(
+        *(numbered(held.must_left), numbered(held.must_right)),
+        *(numbered(held.cannot_left), numbered(held.cannot_right)),
+        *(numbered(held.named), held.identity),
+    )
     members = Members(ends[:, 0], ends[:, 1], probability, string.astype(np.int64), held)
     at = numbered(np.array([a, b]))
     if is_same:

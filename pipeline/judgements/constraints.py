@@ -14,10 +14,18 @@ from pipeline.records import Int64s
 
 @dataclass(frozen=True)
 class Held:
-    """Constraints between mention numbers, and the judgements that name a mention the run does not have."""
+    """What was said of the mentions of a run.
+
+    Attributes:
+        constraints: between mention numbers.
+        unknown: the judgements that name a mention the run does not have.
+        registry_key: for mentions of which it was said, or follows, which record of a registry they are: its
+            key (see `registry_key`).
+    """
 
     constraints: Constraints
     unknown: tuple[Judgement, ...]
+    registry_key: dict[int, str]
 
 
 def hold(judgements: Judgements, mention_id: Sequence[str]) -> Held:
@@ -27,7 +35,7 @@ def hold(judgements: Judgements, mention_id: Sequence[str]) -> Held:
     where only they are there.
     """
     if not len(judgements):
-        return Held(Constraints.none(), ())
+        return Held(Constraints.none(), (), {})
     nodes = Nodes.of(judgements.items)
     number = {key: i for i, key in enumerate(mention_id)}
     mention = np.array([number.get(key, -1) for key in nodes.name], np.int64)
@@ -39,8 +47,19 @@ def hold(judgements: Judgements, mention_id: Sequence[str]) -> Held:
     must = first[group[known]], mention[known]
     is_link = must[0] != must[1]
     cannot = _once(first[group[nodes.constraints.cannot_left]], first[group[nodes.constraints.cannot_right]])
-    held = Constraints(must[0][is_link], must[1][is_link], *cannot)
-    return Held(held, tuple(j for j in judgements.items if not _is_known(j, number)))
+    record_of = np.full(len(first), -1, np.int64)
+    record_of[group[nodes.constraints.named]] = nodes.constraints.named
+    is_named = record_of[group[known]] >= 0
+    key = {int(mention[i]): nodes.name[record_of[group[i]]] for i in known[is_named].tolist()}
+    named = first[group[known[is_named]]], record_of[group[known[is_named]]]
+    held = Constraints(must[0][is_link], must[1][is_link], *cannot, *_once_each(*named))
+    return Held(held, tuple(j for j in judgements.items if not _is_known(j, number)), key)
+
+
+def _once_each(item: Int64s, identity: Int64s) -> tuple[Int64s, Int64s]:
+    """Each item once, with its identity."""
+    found, first = np.unique(item, return_index=True)
+    return found, identity[first]
 
 
 def _once(left: Int64s, right: Int64s) -> tuple[Int64s, Int64s]:

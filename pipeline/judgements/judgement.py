@@ -12,6 +12,7 @@ import numpy as np
 from pipeline.clustering import ConstraintConflictError, Constraints, must_groups
 from pipeline.errors import UsageError
 from pipeline.records import Int64s, affiliation_id
+from pipeline.registry import registry_key
 from pipeline.writing import FORMULA_STARTS
 
 if TYPE_CHECKING:
@@ -26,7 +27,6 @@ _VERDICTS = {
     "is-id": (IS_ID, None),
 }
 _MENTION_ID, _AFFILIATION_ID = re.compile(r"a[0-9a-f]{16}-\d+"), re.compile(r"a[0-9a-f]{16}")
-_ROR_URL = re.compile(r"(https?://)?ror\.org/", re.IGNORECASE)
 
 
 def mention_key(cell: str) -> str:
@@ -101,11 +101,6 @@ class Judgement:
         )
 
 
-def registry_key(cell: str) -> str:
-    """An id of a registry as people write it to one form: ROR's without the address before it."""
-    return _ROR_URL.sub("", cell.strip()).casefold()
-
-
 @dataclass(frozen=True)
 class Judgements:
     """All that was said; free of contradictions.
@@ -173,7 +168,6 @@ class Nodes:
     """
 
     name: list[str]
-    is_id: list[bool]
     constraints: Constraints
 
     @classmethod
@@ -185,19 +179,7 @@ class Nodes:
         must = [(number[j.left_id], number[j.right_id]) for j in items if j.verdict != CANNOT]
         cannot = [(number[j.left_id], number[j.right_id]) for j in items if j.verdict == CANNOT]
         of_ids = np.array([number[i] for i in name if i in ids], np.int64)
-        low, high = np.triu_indices(len(of_ids), 1)
-        must_left, must_right = _columns(must)
-        cannot_left, cannot_right = _columns(cannot)
-        return cls(
-            name,
-            [key in ids for key in name],
-            Constraints(
-                must_left,
-                must_right,
-                np.concatenate([cannot_left, of_ids[low]]),
-                np.concatenate([cannot_right, of_ids[high]]),
-            ),
-        )
+        return cls(name, Constraints(*_columns(must), *_columns(cannot), of_ids, np.arange(len(of_ids))))
 
 
 def _columns(pairs: Sequence[tuple[int, int]]) -> tuple[Int64s, Int64s]:

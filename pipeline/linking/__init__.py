@@ -3,6 +3,7 @@
 from pipeline.linking.features import RegistryFacts
 from pipeline.linking.linker import LinkModel, Links, link, registry_facts
 from pipeline.linking.run import Linking, link_run, load_registry
+from pipeline.linking.said import Said
 from pipeline.linking.settings import LinkingSettings
 from pipeline.linking.vote import Linked, merged, set_conflicts_apart, vote
 
@@ -13,6 +14,7 @@ __all__ = [
     "LinkingSettings",
     "Links",
     "RegistryFacts",
+    "Said",
     "link",
     "link_run",
     "load_registry",

@@ -40,7 +40,7 @@ class Links:
     Attributes:
         mention: mention number, int64, shape (n,).
         record: record number, int64, shape (n,); each mention and record once.
-        name: number of the registry name that speaks most for it, int64, shape (n,).
+        name: number of the registry name that speaks most for it, -1 where a person does; int64, shape (n,).
         probability: calibrated, shape (n,).
     """
 
@@ -165,10 +165,11 @@ def chosen_logits(model: AdditiveModel, features: Float32s) -> Float64s:
 
 
 def _linked(found: Candidates, logit: Float64s, calibration: PlattScaling) -> Links:
-    return _ordered(found.mention, found.record, found.name, sigmoid(calibration.apply(logit)))
+    return ordered_links(found.mention, found.record, found.name, sigmoid(calibration.apply(logit)))
 
 
-def _ordered(mention: Int64s, record: Int64s, name: Int64s, probability: Float64s) -> Links:
+def ordered_links(mention: Int64s, record: Int64s, name: Int64s, probability: Float64s) -> Links:
+    """Columns of links in any order to links."""
     order = np.lexsort([record, -probability, mention])
     return Links(mention[order], record[order], name[order], probability[order])
 
@@ -177,7 +178,7 @@ def _at(granularity: str, links: Links, registry: Registry) -> Links:
     """Links to the records asked for; where several lead to one, its most probable stays."""
     if granularity != "parent":
         return links
-    found = _ordered(links.mention, registry.top[links.record], links.name, links.probability)
+    found = ordered_links(links.mention, registry.top[links.record], links.name, links.probability)
     key = found.mention * len(registry) + found.record
     kept = np.sort(np.unique(key, return_index=True)[1])
     return Links(*(column[kept] for column in vars(found).values()))

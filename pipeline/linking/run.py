@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from blocking import BlockingResult, BlockingSettings, CorpusEncoder
 from pipeline.consolidation import Consolidated, Institution
 from pipeline.linking.features import RegistryFacts
 from pipeline.linking.linker import LinkModel, Links, link, registry_facts
+from pipeline.linking.said import Said
 from pipeline.linking.settings import LinkingSettings
 from pipeline.linking.vote import Linked, merged, set_conflicts_apart, vote
 from pipeline.records import Float64s, Forms, Int64s, Progress
@@ -35,6 +37,7 @@ class Linking:
 
     facts: RegistryFacts
     links: Links
+    said: Said
     settings: LinkingSettings
 
     def evidence(self, left: Int64s, right: Int64s, probability: Float64s) -> Float64s:
@@ -46,7 +49,7 @@ class Linking:
         return merged(label, self._vote(label), cannot)
 
     def _vote(self, label: Int64s) -> Linked:
-        return vote(self.links, label, self.settings)
+        return self.said.linked(vote(self.links, label, self.settings), label)
 
     def identified(self, found: Consolidated, label: Int64s) -> Consolidated:
         """Institutions with what the registry says of them, where they are one of its records."""
@@ -76,13 +79,16 @@ def link_run(
     settings: LinkingSettings,
     blocked: BlockingResult,
     blocking: BlockingSettings,
+    *,
+    keys: Mapping[int, str] | None = None,
     on_progress: Progress | None = None,
 ) -> Linking:
-    """Mentions of a run to their links.
+    """Mentions of a run to their links; `keys` are the ids that people gave to mentions.
 
     The run's encoder is used again, but not one that learned its weights from the strings at hand: the
     weights of names are the registry's own, whatever the strings are.
     """
     encoder = None if isinstance(blocked.encoder, CorpusEncoder) else blocked.encoder
     links = link(forms, facts, settings, blocking, encoder=encoder, on_progress=on_progress)
-    return Linking(facts, links, settings)
+    said = Said.of(keys, facts.registry)
+    return Linking(facts, said.links(links), said, settings)

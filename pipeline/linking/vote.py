@@ -85,6 +85,9 @@ def vote(links: Links, label: Int64s, settings: LinkingSettings) -> Linked:
 def merged(label: Int64s, linked: Linked, cannot: tuple[Int64s, Int64s]) -> Int64s:
     """Clusters that took one record become one cluster, unless a person said that they are two.
 
+    Clusters whose members people named take the records that they named (`Said`), so that two of these never
+    take one.
+
     Args:
         label: cluster of each mention, shape (n,), numbered by smallest member.
         linked: record of each cluster.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,6 +18,14 @@ from pipeline.registry.schema import CHILD, DISPLAY, FORMAT, FORMAT_KEY, KINDS, 
 if TYPE_CHECKING:
     import numpy.typing as npt
     import pyarrow as pa
+
+
+_ROR_URL = re.compile(r"(https?://)?ror\.org/", re.IGNORECASE)
+
+
+def registry_key(record_id: str) -> str:
+    """An id of a registry as people write it to one form: ROR's without the address before it."""
+    return _ROR_URL.sub("", record_id.strip()).casefold()
 
 
 def short_id(record_id: str) -> str:
@@ -87,6 +96,11 @@ class Registry:
     def number(self) -> dict[str, int]:
         """Number of each record by its short id."""
         return {short_id(record): i for i, record in enumerate(self.id)}
+
+    @cached_property
+    def number_of_key(self) -> dict[str, int]:
+        """Number of each record by its id in the form of `registry_key`."""
+        return {registry_key(record): i for i, record in enumerate(self.id)}
 
     @cached_property
     def status(self) -> list[str]:

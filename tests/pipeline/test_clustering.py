@@ -21,6 +21,7 @@ from pipeline.clustering import (
     Clusters,
     ConstraintConflictError,
     Constraints,
+    must_groups,
 )
 from pipeline.clustering import cluster as cluster_items
 from pipeline.clustering.graph import canonical
@@ -171,6 +172,38 @@ def test_average_equals_naive_reference_with_constraints_weights_and_missing_pai
     )
     found = pairs.cluster(chosen, constraints=constraints, sizes=sizes)
     assert found.label.tolist() == naive_average(pairs, chosen, constraints, sizes)
+
+
+@every_clusterer
+@settings(max_examples=60, deadline=None)
+@given(seeds)
+def test_identities_are_what_links_between_all_pairs_would_say(clusterer: str, seed: int) -> None:
+    pairs = random_pairs(seed, n=3 + seed % 9)
+    rng = np.random.default_rng(seed)
+    named = np.unique(rng.integers(0, pairs.n, int(rng.integers(1, 7))))
+    identity = rng.integers(0, 3, len(named))
+    both = [(a, b) for n, a in enumerate(named) for b in named[n + 1 :]]
+    number = dict(zip(named.tolist(), identity.tolist(), strict=True))
+    must = [p for p in both if number[p[0]] == number[p[1]]]
+    spelt_out = links(must, [p for p in both if p not in must])
+    none = np.empty(0, np.int64)
+    short = Constraints(none, none, none, none, named, identity)
+    chosen = ClusteringSettings(clusterer=clusterer, min_match_probability=0.3)
+    found = pairs.cluster(chosen, constraints=short)
+    assert found.label.tolist() == pairs.cluster(chosen, constraints=spelt_out).label.tolist()
+    for a, b in both:
+        assert (found.label[a] == found.label[b]) == (number[a] == number[b])
+        assert short.are_two(int(a), int(b)) == (number[a] != number[b])
+
+
+def test_two_identities_joined_by_must_links_are_a_conflict_with_its_chain() -> None:
+    ends = np.array([0, 3])
+    held = links([(0, 1), (1, 2), (2, 3)]) + Constraints(*[np.empty(0, np.int64)] * 4, ends, np.array([5, 6]))
+    with pytest.raises(ConstraintConflictError) as refused:
+        must_groups(4, held)
+    assert refused.value.chain == (0, 1, 2, 3)
+    with pytest.raises(UsageError, match="one identity each"):
+        Constraints(*[np.empty(0, np.int64)] * 4, ends, np.array([5]))
 
 
 @quick

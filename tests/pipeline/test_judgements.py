@@ -139,6 +139,17 @@ def test_two_strings_of_one_registry_id_are_one_and_of_two_ids_are_two() -> None
     assert found[STRINGS[0]] != found[STRINGS[1]]
 
 
+def test_thousands_of_ids_make_no_pairs() -> None:
+    strings = [f"University of Place {n}" for n in range(6000)]
+    rows = [{"left": s, "right": f"id/{n // 2}", "verdict": "is-id"} for n, s in enumerate(strings)]
+    held = hold(Judgements.from_rows(rows), [mention_key(s) for s in strings])
+    assert sum(len(column) for column in vars(held.constraints).values()) <= 4 * len(strings)
+    assert held.registry_key[5] == "id/2" and len(held.registry_key) == 6000
+    left = np.arange(5999)
+    label = cluster(6000, left, left + 1, np.full(5999, 0.99), constraints=held.constraints).label
+    assert np.array_equal(label, np.arange(6000) // 2)
+
+
 def test_a_judgement_on_a_string_concerns_its_main_mention() -> None:
     both = "CNRS, Univ Lyon 1; and Hospices Civils de Lyon, Lyon, France"
     strings = [both, "Hospices Civils de Lyon, Lyon, France", "Lyon Public Hospitals"]

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
@@ -19,6 +20,7 @@ import pipeline
 from pipeline.cli import main
 from pipeline.clustering import Constraints
 from pipeline.errors import UsageError
+from pipeline.judgements import Judgements
 from pipeline.linking import Linked, LinkingSettings, Links, merged, set_conflicts_apart, vote
 from pipeline.registry import Registry, import_registry
 from pipeline.resolution import Models, Resolution
@@ -127,6 +129,24 @@ def test_what_a_person_parts_stays_apart(registry: Path) -> None:
     cannot = Constraints(none, none, np.array(at[:1]), np.array(at[1:2]))
     run = pipeline.resolve(STRINGS, with_registry(registry), constraints=cannot)
     assert run.clusters.label[at[0]] != run.clusters.label[at[1]]
+
+
+def test_what_a_person_says_is_the_record_whatever_linking_says(registry: Path) -> None:
+    oxford, department, ruritania = STRINGS[0], STRINGS[1], STRINGS[6]
+    rows = [(oxford, "x/HD"), (ruritania, "x/ox"), (STRINGS[4], "x/nowhere")]
+    said = Judgements.from_rows({"left": a, "right": b, "verdict": "is-id"} for a, b in rows)
+    run = pipeline.resolve(STRINGS, with_registry(registry), judgements=said)
+    entity = dict(zip(run.mentions["affiliation"], run.mentions["entity_id"], strict=True))
+    records = run.institutions.set_index("entity_id")
+    assert records.loc[entity[oxford], "registry_id"] == "x/hd"
+    assert records.loc[entity[oxford], "registry_probability"] == 1
+    # What the registry would call Oxford joins the string that a person calls so.
+    assert entity[ruritania] == entity[department] != entity[oxford]
+    assert records.loc[entity[ruritania], "registry_id"] == "x/ox"
+    assert pd.isna(records.loc[entity[STRINGS[4]], "registry_id"])
+    assert "1 mentions are judged to be an id that the registry lacks" in " ".join(run.warnings)
+    again = run.rethreshold(0.9).institutions.set_index("registry_id")
+    assert again.loc["x/hd", "n_mentions"] >= 1
 
 
 def test_a_parent_stands_for_its_parts_where_asked(registry: Path) -> None:

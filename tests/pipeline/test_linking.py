@@ -257,6 +257,20 @@ def test_the_command_writes_what_a_curator_needs(example: Path, tmp_path: Path) 
             assert row["probability"] == "" and best_first[0] < 0.6
 
 
+def test_what_a_person_says_is_in_the_csv(example: Path, tmp_path: Path) -> None:
+    string = "University of Nairobi, Kenya"
+    (tmp_path / "in.csv").write_text(f'affiliation\n"{string}"\n', encoding="utf-8")
+    said = f'left,right,verdict\n"{string}",052gg0110,is-id\n'
+    (tmp_path / "said.csv").write_text(said, encoding="utf-8")
+    asked = ["link", str(tmp_path / "in.csv"), "--registry", str(example), "--quiet", "--output"]
+    told = [*asked, str(tmp_path / "out.csv"), "--judgements", str(tmp_path / "said.csv")]
+    assert CliRunner().invoke(main, told).exit_code == 0
+    with (tmp_path / "out.csv").open(encoding="utf-8", newline="") as lines:
+        (row,) = csv.DictReader(lines)
+    assert (row["registry_id"], row["probability"]) == ("https://ror.org/052gg0110", "1.0")
+    assert row["registry_name"] == "University of Oxford" and row["matched_name"] == ""
+
+
 def test_the_columns_are_documented(facts: RegistryFacts) -> None:
     mentions = parse(clean(fold_values(["University of Oxford"]).affiliations))
     links = link(normalize(mentions), facts)
