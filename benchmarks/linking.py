@@ -20,8 +20,7 @@ from pathlib import Path
 import numpy as np
 
 import pipeline
-from pipeline.clustering import Constraints
-from pipeline.linking import LinkingSettings, Links, link, registry_facts
+from pipeline.linking import LinkingSettings, Links, are_conflicting, link, registry_facts
 from pipeline.preparation import prepare
 from pipeline.records import MAIN, Mentions
 from pipeline.registry import Registry
@@ -91,7 +90,7 @@ def institutions(data: Path, registry: Path, fold: str) -> None:
         "without": alone,
         "with": linked,
         "conflicts ignored": with_conflicts(linked, 1.0),
-        "conflicts as cannot-links": as_cannot_links(linked),
+        "conflicts as evidence": as_evidence(linked),
     }
     for title, run in runs.items():
         found = pipeline.evaluate(run.mentions, gold, n_bootstrap=0)
@@ -107,14 +106,13 @@ def with_conflicts(run: Resolution, min_probability: float) -> Resolution:
     return other.rethreshold(run.settings.clustering.min_match_probability)
 
 
-def as_cannot_links(run: Resolution) -> Resolution:
-    """The same run in which two surely different ids are a cannot-link, not evidence."""
+def as_evidence(run: Resolution) -> Resolution:
+    """The same run in which mentions that are surely two records have a match probability of 0, no more."""
     assert run.linking is not None
-    pairs, none = run.matches.pairs, np.empty(0, np.int64)
-    is_two = run.linking.evidence(pairs.left, pairs.right, np.ones(len(pairs))) == 0
-    apart = Constraints(none, none, pairs.left[is_two], pairs.right[is_two])
-    other = replace(run, constraints=run.constraints + apart)
-    return other.rethreshold(run.settings.clustering.min_match_probability)
+    pairs, linking = run.matches.pairs, run.linking
+    is_two = are_conflicting(pairs.left, pairs.right, linking.links, linking.facts.registry, linking.settings)
+    probability = np.where(is_two, 0.0, run.matches.probability)
+    return with_conflicts(replace(run, matches=replace(run.matches, probability=probability)), 1.0)
 
 
 def main() -> None:

@@ -223,10 +223,8 @@ def _cluster(
     linking: Linking | None = None,
 ) -> Clusters:
     pairs = matches.pairs
-    probability = (
-        linking.evidence(pairs.left, pairs.right, matches.probability) if linking else matches.probability
-    )
-    evidence = set_siblings_apart(pairs.left, pairs.right, probability, mentions.affiliation)
+    held = linking.held(pairs.left, pairs.right, held) if linking else held
+    evidence = set_siblings_apart(pairs.left, pairs.right, matches.probability, mentions.affiliation)
     found = cluster(len(mentions), *evidence, settings.clustering, constraints=held, on_progress=tick)
     if linking is None:
         return found

@@ -5,7 +5,7 @@ from pipeline.linking.linker import LinkModel, Links, link, registry_facts
 from pipeline.linking.run import Linking, link_run, load_registry
 from pipeline.linking.said import Said
 from pipeline.linking.settings import LinkingSettings
-from pipeline.linking.vote import Linked, merged, set_conflicts_apart, vote
+from pipeline.linking.vote import Linked, are_conflicting, merged, vote
 
 __all__ = [
     "LinkModel",
@@ -15,11 +15,11 @@ __all__ = [
     "Links",
     "RegistryFacts",
     "Said",
+    "are_conflicting",
     "link",
     "link_run",
     "load_registry",
     "merged",
     "registry_facts",
-    "set_conflicts_apart",
     "vote",
 ]

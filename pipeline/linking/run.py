@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from blocking import BlockingResult, BlockingSettings, CorpusEncoder
+from pipeline.clustering import Constraints, must_groups
 from pipeline.consolidation import Consolidated, Institution
 from pipeline.linking.features import RegistryFacts
 from pipeline.linking.linker import LinkModel, Links, link, registry_facts
 from pipeline.linking.said import Said
 from pipeline.linking.settings import LinkingSettings
-from pipeline.linking.vote import Linked, merged, set_conflicts_apart, vote
-from pipeline.records import Float64s, Forms, Int64s, Progress
+from pipeline.linking.vote import Linked, are_conflicting, merged, vote
+from pipeline.records import Forms, Int64s, Progress
 from pipeline.registry import Registry
 
 #: Parts of a record that the registry's own take the place of.
@@ -40,9 +43,17 @@ class Linking:
     said: Said
     settings: LinkingSettings
 
-    def evidence(self, left: Int64s, right: Int64s, probability: Float64s) -> Float64s:
-        """Match probabilities of pairs of mentions, 0 where they surely are two records."""
-        return set_conflicts_apart(left, right, probability, self.links, self.facts.registry, self.settings)
+    def held(self, left: Int64s, right: Int64s, held: Constraints) -> Constraints:
+        """Constraints and cannot-links between compared mentions that are surely two records.
+
+        What a person joined stays joined.
+        """
+        is_two = are_conflicting(left, right, self.links, self.facts.registry, self.settings)
+        left, right, none = left[is_two], right[is_two], np.empty(0, np.int64)
+        n = max(held.largest_item(), int(left.max(initial=-1)), int(right.max(initial=-1))) + 1
+        group = must_groups(n, held)
+        is_free = group[left] != group[right]
+        return held + Constraints(none, none, left[is_free], right[is_free])
 
     def merged(self, label: Int64s, cannot: tuple[Int64s, Int64s]) -> Int64s:
         """Clusters to clusters of which those that take one record are one; `cannot` as in `merged`."""

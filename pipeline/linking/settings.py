@@ -19,7 +19,7 @@ class LinkingSettings:
         n_candidates: names that each text of a mention looks for, in both of its views.
         min_link_probability: an id of less is not given: the answer is none.
         min_conflict_probability: two mentions with different ids that are both at least this probable, and
-            not related, are evidence against being one institution; 1 turns that off.
+            not related, are never one institution; 1 turns that off.
         granularity: "institution": the record that is named; "parent": the organisation that it is a part of.
     """
 

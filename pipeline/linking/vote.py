@@ -1,10 +1,11 @@
-"""Clusters and links: conflicting ids are evidence, clusters vote for an id, and those of one id are one."""
+"""Clusters and links: conflicting ids keep apart, clusters vote for an id, and those of one id are one."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from pipeline.clustering.graph import canonical
 from pipeline.linking.linker import Links
@@ -26,37 +27,30 @@ class Linked:
     probability: Float64s
 
 
-def set_conflicts_apart(
-    left: Int64s,
-    right: Int64s,
-    probability: Float64s,
-    links: Links,
-    registry: Registry,
-    settings: LinkingSettings,
-) -> Float64s:
-    """Match probabilities of pairs of mentions, 0 where the two are surely different records.
+def are_conflicting(
+    left: Int64s, right: Int64s, links: Links, registry: Registry, settings: LinkingSettings
+) -> npt.NDArray[np.bool_]:
+    """Which pairs of mentions are surely two records, shape (n pairs,).
 
     Both have an id that is at least `min_conflict_probability`, these differ, and the registry knows no
     relation between them (itself a parent, a child, related, or of the same parent's line).
 
     Args:
         left, right: mention numbers, shape (n pairs,).
-        probability: match probability of each pair.
         links: of the mentions.
         registry: knows what is related.
-        settings: `min_conflict_probability`; at 1 nothing changes.
+        settings: `min_conflict_probability`; at 1 no pair is.
     """
+    found = np.zeros(len(left), bool)
     if settings.min_conflict_probability >= 1 or not len(links):
-        return probability
+        return found
     n = int(max(left.max(initial=-1), right.max(initial=-1), links.mention.max())) + 1
     is_sure = links.is_best & (links.probability >= settings.min_conflict_probability)
     sure = np.full(n, -1, np.int64)
     sure[links.mention[is_sure]] = links.record[is_sure]
     a, b = sure[left], sure[right]
     differ = np.flatnonzero((a >= 0) & (b >= 0) & (a != b))
-    apart = differ[~registry.are_related(a[differ], b[differ])]
-    found = probability.copy()
-    found[apart] = 0
+    found[differ] = ~registry.are_related(a[differ], b[differ])
     return found
 
 
@@ -83,7 +77,7 @@ def vote(links: Links, label: Int64s, settings: LinkingSettings) -> Linked:
 
 
 def merged(label: Int64s, linked: Linked, cannot: tuple[Int64s, Int64s]) -> Int64s:
-    """Clusters that took one record become one cluster, unless a person said that they are two.
+    """Clusters that took one record become one cluster, unless cannot-links say that they are two.
 
     Clusters whose members people named take the records that they named (`Said`), so that two of these never
     take one.
@@ -101,7 +95,9 @@ def merged(label: Int64s, linked: Linked, cannot: tuple[Int64s, Int64s]) -> Int6
     # The first cluster of each record takes in the others.
     _, first, group = np.unique(linked.record[known], return_index=True, return_inverse=True)
     target[known] = known[first][group]
-    for a, b in zip(label[cannot[0]].tolist(), label[cannot[1]].tolist(), strict=True):
+    ends = label[cannot[0]], label[cannot[1]]
+    is_joined = target[ends[0]] == target[ends[1]]
+    for a, b in zip(ends[0][is_joined].tolist(), ends[1][is_joined].tolist(), strict=True):
         if target[a] == target[b]:
             # The later of both stays by itself.
             target[max(a, b)] = max(a, b)

@@ -13,7 +13,17 @@ import numpy as np
 from pipeline.errors import UsageError
 from pipeline.records import Int64s, RegistryRecord
 from pipeline.registry.relations import Edges, current_records
-from pipeline.registry.schema import CHILD, DISPLAY, FORMAT, FORMAT_KEY, KINDS, PARENT, arrow_schema
+from pipeline.registry.schema import (
+    CHILD,
+    DISPLAY,
+    FORMAT,
+    FORMAT_KEY,
+    KINDS,
+    PARENT,
+    PREDECESSOR,
+    SUCCESSOR,
+    arrow_schema,
+)
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -190,6 +200,28 @@ class Registry:
         known = np.unique(low * n + high)
         asked = np.minimum(left, right) * n + np.maximum(left, right)
         return np.asarray(np.isin(asked, known) | (self.top[left] == self.top[right]), bool)
+
+    @cached_property
+    def established(self) -> list[int | None]:
+        """The year in which each organisation began, None where unknown."""
+        return list(self.table["established"].to_pylist())
+
+    @cached_property
+    def successors(self) -> dict[int, list[int]]:
+        """For each record that has any the records that took its place."""
+        found: dict[int, list[int]] = {}
+        for old, new in zip(*(e.tolist() for e in self.edges.of(SUCCESSOR, PREDECESSOR)), strict=True):
+            found.setdefault(old, []).append(new)
+        return found
+
+    @cached_property
+    def closed_of(self) -> dict[int, list[int]]:
+        """For each record that stands for others, those others."""
+        found: dict[int, list[int]] = {}
+        for old in np.flatnonzero(self.current != np.arange(len(self))).tolist():
+            if self.current[old] >= 0:
+                found.setdefault(int(self.current[old]), []).append(old)
+        return found
 
     @cached_property
     def current(self) -> Int64s:

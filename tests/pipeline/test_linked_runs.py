@@ -21,7 +21,7 @@ from pipeline.cli import main
 from pipeline.clustering import Constraints
 from pipeline.errors import UsageError
 from pipeline.judgements import Judgements
-from pipeline.linking import Linked, LinkingSettings, Links, merged, set_conflicts_apart, vote
+from pipeline.linking import Linked, LinkingSettings, Links, are_conflicting, merged, vote
 from pipeline.registry import Registry, import_registry
 from pipeline.resolution import Models, Resolution
 from pipeline.settings import Settings
@@ -173,11 +173,36 @@ def test_sure_mentions_of_unrelated_records_do_not_match(registry: Path) -> None
     held = Registry.read(registry)  # 0 Oxford, 1 Heidelberg, 2 its hospital.
     links = links_of([(0, 0, 0.99), (1, 1, 0.95), (2, 2, 0.97), (3, 1, 0.5), (3, 0, 0.4)])
     left, right = np.array([0, 0, 0, 1, 1]), np.array([1, 2, 3, 2, 3])
-    found = set_conflicts_apart(left, right, np.full(5, 0.8), links, held, LinkingSettings())
+    found = are_conflicting(left, right, links, held, LinkingSettings())
     # 1 and 2 are related, and 3 is not sure of anything.
-    assert found.tolist() == [0, 0, 0.8, 0.8, 0.8]
+    assert found.tolist() == [True, True, False, False, False]
     off = LinkingSettings(min_conflict_probability=1.0)
-    assert set_conflicts_apart(left, right, np.full(5, 0.8), links, held, off).tolist() == [0.8] * 5
+    assert not are_conflicting(left, right, links, held, off).any()
+
+
+def test_sure_conflicts_are_cannot_links_that_yield_to_people(registry: Path, run: Resolution) -> None:
+    assert run.linking is not None
+    raw = run.parsed.affiliations.affiliation
+    main = {raw[a]: i for i, a in reversed(list(enumerate(run.parsed.affiliation)))}
+    one, other = sorted((main[STRINGS[0]], main[STRINGS[4]]))
+    ends = np.array([one]), np.array([other])
+    sure = links_of([(main[STRINGS[0]], 0, 0.99), (main[STRINGS[4]], 1, 0.99)])
+    linking = replace(run.linking, links=sure)
+    assert len(linking.held(*ends, Constraints.none()).cannot_left) == 1
+    none = np.empty(0, np.int64)
+    assert len(linking.held(*ends, Constraints(*ends, none, none)).cannot_left) == 0
+    # However probable the pair is, at whatever threshold.
+    pair = replace(
+        run.matches.pairs, **{k: v[:1] for k, v in vars(run.matches.pairs).items() if k != "combination"}
+    )
+    pair = replace(pair, left=ends[0], right=ends[1])
+    alike = replace(run, matches=replace(run.matches, pairs=pair, probability=np.array([0.999])))
+    label = replace(alike, linking=linking).rethreshold(0.1).clusters.label
+    assert label[one] != label[other]
+    assert (
+        replace(alike, linking=None).rethreshold(0.1).clusters.label[one]
+        == (replace(alike, linking=None).rethreshold(0.1).clusters.label[other])
+    )
 
 
 @given(
