@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -164,13 +165,15 @@ def main() -> None:
 @click.option(
     "--previous", type=click.Path(path_type=Path), help="An older run; institutions that go on keep its ids."
 )
-@click.option("--overwrite", is_flag=True, help="Replace a run of other input or settings.")
+@click.option("--into", metavar="ADDRESS", help="DuckDB file that gets the tables too (duckdb:///FILE).")
+@click.option("--overwrite", is_flag=True, help="Replace a run of other input or settings, and its tables.")
 @_quiet_options
 def resolve(
     inputs: tuple[str, ...],
     output: Path,
     judgements: Path | None,
     previous: Path | None,
+    into: str | None,
     quiet: bool,
     as_json: bool,
     overwrite: bool,
@@ -178,12 +181,12 @@ def resolve(
 ) -> None:
     """Resolve affiliation strings into institutions.
 
-    INPUT is CSV, TSV, JSONL, Parquet, XLSX or plain text (one string a line), gzipped or not, or - for
-    standard input. The folder gets mentions, institutions, pairs, your own table with the institution of
-    each row, and report.html.
+    INPUT is CSV, TSV, JSONL, Parquet, XLSX or plain text (one string a line), gzipped or not; a pattern
+    such as 'part-*.parquet'; a table, 'duckdb:///FILE?table=NAME'; or - for standard input. The folder gets
+    mentions, institutions, pairs, your own table with the institution of each row, and report.html.
     """
     from pipeline.console import bars, print_summary
-    from pipeline.job import run_job
+    from pipeline.job import JobOutcome, run_job, run_job_into
     from pipeline.reading import ReadingSettings
 
     _settle_logs(quiet)
@@ -197,12 +200,12 @@ def resolve(
         author_columns=tuple(columns.split(",")) if columns is not None else None,
         works=given["works"],
     )
+    run: Callable[..., JobOutcome] = run_job if into is None else partial(run_job_into, into)
     with bars(not quiet and not as_json and sys.stderr.isatty()) as watch:
-        outcome = run_job(
-            inputs,
-            output,
-            settings,
-            reading,
+        outcome = run(
+            *(inputs, output),
+            settings=settings,
+            reading=reading,
             judgements=judgements,
             previous=previous,
             overwrite=overwrite,
@@ -220,6 +223,8 @@ def resolve(
                 f"{outcome.folder} already holds this run (same input, same settings); nothing was done"
             )
         print_summary(outcome.manifest, outcome.folder)
+        if outcome.tables:
+            click.echo(f"{into}: {', '.join(outcome.tables)}")
 
 
 @main.command("link")

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pipeline.databases import literal
 from pipeline.errors import AffilError, UsageError
 from pipeline.records import Affiliations, SetAside
 from pipeline.rows import ROW, StagedRows, list_of, rows_from_values
@@ -104,11 +105,11 @@ def write_sources(staged: StagedRows, path: Path) -> None:
     source = staged.field(staged.id_column) if staged.id_column is not None else ROW
     rows = f"SELECT CAST({source} AS VARCHAR) AS source_id, {staged.field(staged.column)} AS raw"
     select = f"""SELECT source_id, {_ID_UNLESS_BLANK} AS affiliation_id
-        FROM ({rows} FROM read_parquet({_quoted(staged.path)}))"""
+        FROM ({rows} FROM read_parquet({literal(staged.path)}))"""
     with atomic_path(path) as temporary, _database(path) as database:
         # No ORDER BY: nothing is sorted or held, and by this setting DuckDB keeps the order of the file.
         database.execute("SET preserve_insertion_order = true")
-        database.execute(f"COPY ({select}) TO {_quoted(temporary)} (FORMAT parquet, COMPRESSION zstd)")
+        database.execute(f"COPY ({select}) TO {literal(temporary)} (FORMAT parquet, COMPRESSION zstd)")
 
 
 def write_resolved(staged: StagedRows, entities: pa.Table, path: Path) -> None:
@@ -222,10 +223,6 @@ def _database(near: Path | None = None) -> Iterator[duckdb.DuckDBPyConnection]:
             ) from error
         finally:
             database.close()
-
-
-def _quoted(path: Path) -> str:
-    return "'" + str(path).replace("'", "''") + "'"
 
 
 def _entity_numbers(staged: StagedRows, ids: pa.ChunkedArray) -> pa.ChunkedArray:

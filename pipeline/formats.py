@@ -14,6 +14,7 @@ from datetime import date, datetime, time
 from itertools import islice
 from typing import TYPE_CHECKING, TextIO, cast
 
+from pipeline.databases import read_rows
 from pipeline.errors import AffilError
 from pipeline.inputs import InputFile
 from pipeline.rows import escape_surrogates, field_name, text_array
@@ -298,6 +299,12 @@ def _xlsx_text(cell: object) -> str | None:
     return cell.isoformat() if isinstance(cell, (datetime, date, time)) else str(cell)
 
 
+def read_duckdb(file: InputFile) -> Rows:
+    """A table or view of a DuckDB file; columns keep their types."""
+    assert file.address is not None
+    return Rows(*read_rows(file.address))
+
+
 READERS: dict[str, Callable[[InputFile], Rows]] = {
     "csv": read_csv,
     "tsv": read_csv,
@@ -305,4 +312,5 @@ READERS: dict[str, Callable[[InputFile], Rows]] = {
     "text": read_text,
     "parquet": read_parquet,
     "xlsx": read_xlsx,
+    "duckdb": read_duckdb,
 }

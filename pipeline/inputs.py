@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import codecs
 import csv
+import glob
 import gzip
 import io
 import json
 import re
 import shutil
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, TextIO, cast
 
+from pipeline.databases import Address, is_address, read_address, require_database
 from pipeline.errors import AffilError, UsageError
 from pipeline.rows import AFFILIATION_NAMES
 
@@ -29,6 +32,8 @@ EXTENSIONS = {
     ".xlsx": "xlsx",
 }
 TEXT_KINDS = ("csv", "tsv", "jsonl", "text")
+#: Kinds whose values have types.
+TYPED_KINDS = ("parquet", "duckdb")
 STDIN = "-"
 _DELIMITERS = (",", ";", "\t", "|")
 _GZIP_MAGIC = b"\x1f\x8b"
@@ -45,6 +50,8 @@ class InputFile:
     is_gzip: bool = False
     encoding: str = "utf-8"
     delimiter: str | None = None
+    #: The table of a database, for the kind `duckdb`.
+    address: Address | None = None
     _raw: BinaryIO | None = None
 
     def open_bytes(self) -> BinaryIO:
@@ -71,7 +78,7 @@ class InputFile:
 
 
 def locate(given: str | Path, scratch: Path) -> InputFile:
-    """A path or `-` for standard input in, the input with its kind out.
+    """A path, the address of a table, or `-` for standard input in, the input with its kind out.
 
     Args:
         given: as the user wrote it.
@@ -81,6 +88,10 @@ def locate(given: str | Path, scratch: Path) -> InputFile:
         UsageError: no such file, a folder, an extension that is not supported.
         AffilError: an empty file.
     """
+    if is_address(given):
+        address = read_address(str(given))
+        require_database(address)
+        return InputFile(address.given, address.path, "duckdb", address=address)
     path, name = Path(given), str(given)
     if name == STDIN or path.is_fifo() or path.is_char_device():
         path = _spooled(None if name == STDIN else path, scratch)
@@ -96,6 +107,26 @@ def locate(given: str | Path, scratch: Path) -> InputFile:
     if file.is_gzip and file.kind not in TEXT_KINDS:
         file.path, file.is_gzip = _unpacked(file, scratch), False
     return file
+
+
+def expanded(inputs: Sequence[str]) -> list[str]:
+    """Inputs as the user wrote them in, each pattern (`*`, `?`, `[…]`, `**`) as the files it names out.
+
+    The files of a pattern stand in the order of their names. A file that is named exactly so is that file.
+
+    Raises:
+        UsageError: a pattern that no file matches.
+    """
+    found: list[str] = []
+    for given in inputs:
+        is_pattern = bool(re.search(r"[*?[]", given)) and not is_address(given) and not Path(given).exists()
+        # As a shell reads it: hidden files stay out, which those of pathlib do not.
+        matches = sorted(glob.glob(given, recursive=True)) if is_pattern else [given]  # noqa: PTH207
+        files = [match for match in matches if not (is_pattern and Path(match).is_dir())]
+        if not files:
+            raise UsageError(f"no file matches {given!r}")
+        found += files
+    return found
 
 
 def kind_of(name: str) -> str:

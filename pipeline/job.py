@@ -9,8 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.authorships import write_authorships
-from pipeline.errors import UsageError
+from pipeline.databases import is_address
+from pipeline.errors import AffilError, UsageError
+from pipeline.export import check_export, export_run
 from pipeline.folding import fold_rows, resolved_path, write_resolved, write_sources
+from pipeline.inputs import expanded
 from pipeline.judgements import read_judgements
 from pipeline.ledger import Generation, Members
 from pipeline.model_list import encoder_source, reranker_source
@@ -39,6 +42,8 @@ class JobOutcome:
     folder: Path
     manifest: dict[str, Any]
     was_finished: bool
+    #: Tables that a database has of it, where one was asked for.
+    tables: tuple[str, ...] = ()
 
 
 def run_job(
@@ -52,7 +57,7 @@ def run_job(
     overwrite: bool = False,
     watch: Watcher | None = None,
 ) -> JobOutcome:
-    """Input files (or `-`) become a run folder, all of it or nothing.
+    """Input files, tables of a DuckDB file, or `-` become a run folder, all of it or nothing.
 
     The same input, settings and judgements again, into the same folder, are not run again. Institutions of
     the run `previous` that go on keep their ids, and the ledger tells what became of the others.
@@ -62,6 +67,7 @@ def run_job(
         AffilError: content that cannot be read, a model that cannot be loaded, a disk that is full.
     """
     settings, reading, folder = settings or Settings(), reading or ReadingSettings(), Path(output)
+    inputs = expanded(inputs)
     _require_text(inputs)
     asked: dict[str, Any] = {"settings": settings.to_dict(), "reading": vars(reading)}
     said = read_judgements(judgements) if judgements is not None else None
@@ -72,7 +78,8 @@ def run_job(
     before = Generation.read(previous) if previous is not None else None
     if before:
         asked["previous"] = before.fingerprint
-    # A stream can be read only once: its fingerprint is that of the staged rows.
+    # A stream can be read only once, and a database changes when we write to it: the fingerprint is that
+    # of the staged rows.
     is_stream = any(_is_stream(i) for i in inputs)
     early = None if is_stream else fingerprint_of([*map(Path, inputs), *besides], asked)
     if early and check_output(folder, early, overwrite):
@@ -84,7 +91,7 @@ def run_job(
     with staged_folder(folder) as work:
         with log("read") as tick:
             staged = stage_rows(inputs, work / ".rows.parquet", reading, tick)
-        fingerprint = early or fingerprint_of([staged.path, *besides], asked)
+        fingerprint = early or fingerprint_of([staged.path, *besides], asked | {"column": staged.column})
         if not early and check_output(folder, fingerprint, overwrite):
             return JobOutcome(folder, read_manifest(folder) or {}, was_finished=True)
         with log("fold rows"):
@@ -115,10 +122,28 @@ def run_job(
     return JobOutcome(folder, read_manifest(folder) or {}, was_finished=False)
 
 
+def run_job_into(
+    into: str, inputs: Sequence[str], output: str | Path, *, overwrite: bool = False, **options: Any
+) -> JobOutcome:
+    """As `run_job`, whose options it takes; the tables then go into a DuckDB file, `duckdb:///FILE`, too.
+
+    Raises:
+        UsageError, AffilError: as for `run_job`; or tables are in the way, which is found before the work,
+            or the database cannot be written, and then the run is complete in its folder.
+    """
+    check_export(into, inputs, output, overwrite=overwrite)
+    outcome = run_job(inputs, output, overwrite=overwrite, **options)
+    try:
+        return replace(outcome, tables=tuple(export_run(outcome.folder, into, overwrite=overwrite)))
+    except AffilError as error:
+        done = f"The run is complete in {outcome.folder}: the same command again goes on"
+        raise type(error)(f"{error}. {done}") from error
+
+
 def _is_stream(given: str) -> bool:
-    """Standard input, a pipe, `<(command)`: what is gone once it is read."""
+    """Standard input, a pipe, `<(command)`: what is gone once it is read; a table of a database."""
     path = Path(given)
-    return given == STDIN or path.is_fifo() or path.is_char_device()
+    return is_address(given) or given == STDIN or path.is_fifo() or path.is_char_device()
 
 
 def _model_files(settings: Settings) -> list[Path]:

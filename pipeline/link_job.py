@@ -12,6 +12,7 @@ from pipeline.cleaning import clean
 from pipeline.consolidation import mention_ids
 from pipeline.errors import UsageError
 from pipeline.folding import fold_rows
+from pipeline.inputs import expanded
 from pipeline.judgements import Judgements, hold, read_judgements
 from pipeline.linking import LinkModel, Links, Said, link, registry_facts
 from pipeline.linking.features import RegistryFacts
@@ -70,7 +71,9 @@ def run_link_job(
         encoder = load_named_encoder(settings.blocking)
     with tempfile.TemporaryDirectory(prefix="affil-link-") as scratch:
         with log("read") as tick:
-            staged = stage_rows(inputs, Path(scratch) / "rows.parquet", reading or ReadingSettings(), tick)
+            staged = stage_rows(
+                expanded(inputs), Path(scratch) / "rows.parquet", reading or ReadingSettings(), tick
+            )
         with log("fold rows"):
             folded = fold_rows(staged)
     with log("parse") as tick:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from pipeline.encodings import find_encoding
 from pipeline.errors import AffilError, UsageError
 from pipeline.formats import READERS, Rows, translated
-from pipeline.inputs import STDIN, TEXT_KINDS, InputFile, locate, sniff_delimiter
+from pipeline.inputs import STDIN, TEXT_KINDS, TYPED_KINDS, InputFile, locate, sniff_delimiter
 from pipeline.records import Progress
 from pipeline.rows import FILE, ROW, StagedRows, choose_column, field_name, require_column
 from pipeline.works import AUTHOR_COLUMNS, FORMATS, read_works
@@ -80,7 +80,8 @@ def stage_rows(
     types. Memory does not grow with the number of rows.
 
     Args:
-        inputs: CSV, TSV, JSONL, Parquet, XLSX, plain text; each also gzip. All with the same columns.
+        inputs: CSV, TSV, JSONL, Parquet, XLSX, plain text; each also gzip; tables of DuckDB files. All with
+            the same columns.
         staged: the file to write; it appears whole or not at all.
         settings: columns and encoding.
         on_progress: called with (bytes read, bytes in all).
@@ -121,10 +122,12 @@ def _stage(
             file = locate(given, scratch)
             warnings += _settle_text(file, settings.encoding)
             files.append(file)
-    if len({file.kind == "parquet" for file in files}) > 1:
+    if len({file.kind in TYPED_KINDS for file in files}) > 1:
         raise UsageError(
-            "Parquet and other formats in one run; convert them to one format, or run them one by one"
+            "Parquet and other formats in one run (a table of a database is as Parquet); convert them to one"
+            " format, or run them one by one"
         )
+    settings = replace(settings, column=_asked_column(files, settings.column))
     staging = _Staging(target, settings, on_progress, sum(file.n_bytes() for file in files))
     try:
         for file in files:
@@ -132,6 +135,15 @@ def _stage(
         return staging.finish(files[0], warnings)
     finally:
         staging.close()
+
+
+def _asked_column(files: Sequence[InputFile], asked: str | None) -> str | None:
+    """The column of affiliations that the user names, as an option or in an address; None where nowhere."""
+    named = [file.address.column for file in files if file.address is not None and file.address.column]
+    found = dict.fromkeys([*([asked] if asked is not None else []), *named])
+    if len(found) > 1:
+        raise UsageError(f"--column and addresses name different columns ({', '.join(found)}); name one")
+    return next(iter(found), None)
 
 
 def read_table(given: str | Path) -> pa.Table:
@@ -297,7 +309,8 @@ class _Staging:
         chosen = self._settings
         names = (self._column, chosen.id_column, chosen.count_column)
         return StagedRows(
-            self._target, self._columns, *names, self._n_rows, first.kind, first.delimiter, tuple(warnings)
+            *(self._target, self._columns, *names, self._n_rows),
+            *("parquet" if first.kind in TYPED_KINDS else first.kind, first.delimiter, tuple(warnings)),
         )
 
     def close(self) -> None:

@@ -60,7 +60,7 @@ class StagedRows:
         column: the column that holds the affiliation strings.
         id_column: the column of source ids, None where the number of the row is the id.
         count_column: the column of occurrences, None where every row is one.
-        kind: format of the first input: csv, tsv, jsonl, parquet, xlsx, text.
+        kind: format of the first input: csv, tsv, jsonl, parquet (a database table too), xlsx, text.
         delimiter: of a first input in CSV or TSV, else None.
         warnings: one line each, for the person who started the run.
     """

@@ -19,6 +19,7 @@ FLOORS = (
         "concepts",
         "presets",
         "writing",
+        "databases",
         "encodings",
         "inputs",
         "formats",
@@ -43,6 +44,7 @@ FLOORS = (
     (
         "settings",
         "run_folder",
+        "export",
         "tables",
         "model_list",
         "judgements",
