@@ -185,6 +185,7 @@ def prepared_encoder(encoder: Encoder | None, texts: Sequence[str], settings: Bl
             device=settings.device,
             batch_size=settings.batch_size,
             prompt=settings.prompt,
+            revision=settings.revision,
         )
     if isinstance(encoder, CorpusEncoder) and not encoder.is_fitted:
         encoder.fit(texts)

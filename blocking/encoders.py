@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from blocking.errors import BlockingError
+from blocking.hub import pinned
 from blocking.protocols import BUILT_IN, CorpusEncoder, Encoder
 
 __all__ = ["BUILT_IN", "CorpusEncoder", "Encoder", "load_encoder"]
@@ -15,6 +16,7 @@ def load_encoder(
     device: str = "auto",
     batch_size: int = 64,
     prompt: str | None = None,
+    revision: str | None = None,
 ) -> Encoder:
     """An encoder's name in, the encoder out.
 
@@ -25,16 +27,21 @@ def load_encoder(
         device: "auto", "cpu" or "cuda".
         batch_size: texts in one forward pass.
         prompt: one of the model's prompt names, or a text to put before every string.
+        revision: of a hub model, where its name does not say.
 
     Raises:
         BlockingError: no such name, folder or model; a model of the wrong kind; a setting it cannot follow.
     """
+    if name_or_path in BUILT_IN and revision is not None:
+        raise BlockingError(f"{name_or_path} is built in and has no revisions, got {revision!r}")
     if name_or_path == "hashing":
         from blocking.hashing import HashingEncoder
 
         if prompt is not None:
             raise BlockingError(f"the hashing encoder takes no prompt, got {prompt!r}")
         return HashingEncoder() if truncate_dim is None else HashingEncoder(dimensions=truncate_dim)
+
+    source = pinned(name_or_path, revision)
 
     from blocking.ngram_bag import NgramBagEncoder, read_config
 
@@ -46,4 +53,4 @@ def load_encoder(
     from blocking.sentence import SentenceSettings, SentenceTransformerEncoder
 
     settings = SentenceSettings(truncate_dim, prompt, batch_size, device)
-    return SentenceTransformerEncoder(name_or_path, settings)
+    return SentenceTransformerEncoder(source, settings)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from blocking.conversion import read_json
-from blocking.errors import ModelNotFoundError
+from blocking.errors import BlockingError, ModelNotFoundError
 
 _CONFIGURATIONS = ("config.json", "config_sentence_transformers.json")
 _SMALL = ("*.json", "*.txt", "*.model", "README.md", "LICENSE*")
@@ -23,6 +23,22 @@ def split_revision(source: str) -> tuple[str, str | None]:
         return source, None
     name, _, revision = source.rpartition("@")
     return name, revision or None
+
+
+def pinned(source: str, revision: str | None) -> str:
+    """A folder or hub id and the revision that a setting asks for in; what to load, `id@revision`, out.
+
+    Raises:
+        BlockingError: a folder, which has no revisions; or another revision stands in the name.
+    """
+    if revision is None:
+        return source
+    name, own = split_revision(source)
+    if _is_local(name):
+        raise BlockingError(f"revision {revision!r}: {name} is a folder; only models of a hub have revisions")
+    if own not in (None, revision):
+        raise BlockingError(f"{source} and revision {revision!r} name two revisions; give one")
+    return f"{name}@{revision}"
 
 
 def read_configurations(name: str, revision: str | None) -> dict[str, Mapping[str, Any]]:

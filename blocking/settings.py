@@ -24,6 +24,7 @@ class BlockingSettings:
         truncate_dim: keep this many leading dimensions of each vector (None: all of them).
         prompt: prompt name of the model, a text to put before every string, or a sentence with {} in it.
         batch_size: strings a forward pass takes at once (model encoders only).
+        revision: revision of a hub model; None takes the newest, or the one behind its name.
         n_neighbours: neighbours asked for each distinct text.
         min_similarity: neighbours below this cosine are not proposed; key rules do not look at it.
         index: how neighbours are searched; "auto" chooses by the number of texts.
@@ -41,6 +42,7 @@ class BlockingSettings:
     truncate_dim: int | None = None
     prompt: str | None = None
     batch_size: int = 64
+    revision: str | None = None
     n_neighbours: int = 30
     min_similarity: float = 0.0
     index: str = "auto"

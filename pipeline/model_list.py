@@ -8,6 +8,7 @@ from typing import Any
 
 from blocking import BlockingSettings, Encoder, load_encoder
 from blocking.encoders import BUILT_IN
+from blocking.hub import pinned
 from pipeline.errors import UsageError
 from pipeline.presets import PRESETS, Preset, locate, locate_kind
 from pipeline.scoring import BUILT_IN_RERANKER, NO_RERANKER
@@ -46,6 +47,7 @@ def load_named_encoder(settings: BlockingSettings) -> Encoder:
         device=settings.device,
         batch_size=settings.batch_size,
         prompt=settings.prompt,
+        revision=settings.revision,
     )
 
 
@@ -57,7 +59,7 @@ def _load_preset(preset: Preset, settings: BlockingSettings) -> Encoder:
         allowed = ", ".join(map(str, preset.dimensions))
         raise UsageError(f"{preset.name} was trained to be cut to {allowed} dimensions, not to {dimensions}")
     return SentenceTransformerEncoder(
-        encoder_source(settings.encoder),
+        pinned(encoder_source(settings.encoder), settings.revision),
         SentenceSettings(
             truncate_dim=dimensions,
             prompt=None if prompt is None else preset.prompts.get(prompt, prompt),

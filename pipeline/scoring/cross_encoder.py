@@ -68,7 +68,6 @@ class CrossEncoderScorer:
     device: str = "auto"
     batch_size: int = 64
     max_length: int | None = None
-    revision: str | None = None
     combination: Combination | None = None
     band: tuple[float, float] = (0.1, 0.9)
 
@@ -85,7 +84,7 @@ class CrossEncoderScorer:
             ) from error
         name, revision = split_revision(self.name)
         #: The folder that the model was loaded from: its conversion where it needed one.
-        self.folder = reranker_folder(name, revision or self.revision)
+        self.folder = reranker_folder(name, revision)
         try:
             model = CrossEncoder(
                 str(self.folder),

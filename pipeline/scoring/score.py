@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from blocking import CandidatePairs
+from blocking.hub import pinned
 from pipeline.errors import UsageError
 from pipeline.presets import locate_kind
 from pipeline.records import Float64s, Forms, Int64s, Progress, ScoredPairs
@@ -46,7 +47,7 @@ class ScoringSettings:
         device: "auto", "cpu" or "cuda", for the reranker.
         batch_size: pairs a batch of the reranker.
         max_length: longest pair in tokens; None takes the model's own.
-        revision: revision of a hub model.
+        revision: revision of a hub model; None takes the newest, or the one behind its name.
     """
 
     model: str | None = None
@@ -135,13 +136,15 @@ def load_rescorer(settings: ScoringSettings) -> PairRescorer | None:
     """
     if settings.reranker == NO_RERANKER:
         return None
-    if settings.reranker == BUILT_IN_RERANKER:
-        return WordPairReranker.load()
-    if read_config(settings.reranker) is not None:
-        return WordPairReranker.load(settings.reranker)
+    is_built_in = settings.reranker == BUILT_IN_RERANKER
+    if is_built_in or read_config(settings.reranker) is not None:
+        if settings.revision is not None:
+            raise UsageError(f"reranker {settings.reranker!r} has no revisions, got {settings.revision!r}")
+        return WordPairReranker.load(None if is_built_in else settings.reranker)
     preset, source = locate_kind(settings.reranker, "reranker")
     max_length = settings.max_length or (preset.max_length if preset else None)
-    return CrossEncoderScorer(source, settings.device, settings.batch_size, max_length, settings.revision)
+    source = pinned(source, settings.revision)
+    return CrossEncoderScorer(source, settings.device, settings.batch_size, max_length)
 
 
 def score(

@@ -20,11 +20,12 @@ import published  # noqa: E402
 import references  # noqa: E402
 
 from blocking import BlockingError, BlockingSettings  # noqa: E402
-from pipeline import Settings, UsageError, presets, resolve  # noqa: E402
+from pipeline import AffilError, ScoringSettings, Settings, UsageError, presets, resolve  # noqa: E402
 from pipeline.cli import main  # noqa: E402
 from pipeline.model_check import licence_of, show  # noqa: E402
 from pipeline.model_list import encoder_source, load_named_encoder, reranker_source  # noqa: E402
 from pipeline.presets import PRESETS, Known, locate  # noqa: E402
+from pipeline.scoring import CrossEncoderScorer, load_rescorer  # noqa: E402
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "affiliations.csv"
 ENCODERS = [p.name for p in PRESETS.values() if p.kind == "encoder"]
@@ -108,9 +109,11 @@ def test_the_seeds_are_there_with_their_licences() -> None:
 @pytest.mark.parametrize("name", ENCODERS)
 def test_every_encoder_runs(folders, name: str, caplog) -> None:
     strings = pd.read_csv(EXAMPLE, keep_default_na=False)["affiliation"].tolist()[:60]
+    # Both rerankers have a turn.
+    reranker = "jina-base" if name == "gte-base" else "jina-affiliations"
     named = Settings().with_values(
         blocking={"encoder": f"{name}={folders[name]}", "device": "cpu"},
-        scoring={"reranker": f"jina-affiliations={folders['jina-affiliations']}", "device": "cpu"},
+        scoring={"reranker": f"{reranker}={folders[reranker]}", "device": "cpu"},
     )
     with caplog.at_level(logging.WARNING):
         found = resolve(strings, named)
@@ -123,7 +126,7 @@ def test_every_encoder_runs(folders, name: str, caplog) -> None:
     )
     np.testing.assert_allclose(pairs.similarity[chosen], (left * right).sum(axis=1), atol=1e-5)
     said = [r.getMessage() for r in caplog.records if r.name == "pipeline.presets"]
-    warned = [n for n in ("jina-affiliations", name) if PRESETS[n].warning]
+    warned = [n for n in (reranker, name) if PRESETS[n].warning]
     assert {line.split(":")[0] for line in said} == set(warned)
 
 
@@ -231,8 +234,47 @@ def test_a_model_that_was_fetched_before_needs_no_network(folders, tmp_path: Pat
         for named in (name, f"{name}@v1", f"{PRESETS[name].hub_id}@{commit}"):
             found = load_named_encoder(BlockingSettings(encoder=named, device="cpu"))
             np.testing.assert_array_equal(found.encode(["university of oxford"]), expected)
+        named = BlockingSettings(encoder=name, revision="v1", device="cpu")
+        np.testing.assert_array_equal(load_named_encoder(named).encode(["university of oxford"]), expected)
+        with pytest.raises(BlockingError, match="hf download"):
+            load_named_encoder(BlockingSettings(encoder=name, revision="v2", device="cpu"))
         with pytest.raises(BlockingError, match="hf download"):
             load_named_encoder(BlockingSettings(encoder=f"{name}@v2", device="cpu"))
+
+
+def test_a_reranker_of_a_revision(folders, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    home = tmp_path / f"models--{PRESETS['jina-base'].hub_id.replace('/', '--')}"
+    shutil.copytree(folders["jina-base"], home / "snapshots" / ("0" * 40))
+    (home / "refs").mkdir()
+    (home / "refs" / "v1").write_text("0" * 40)
+    found = load_rescorer(ScoringSettings(reranker="jina-base", revision="v1", device="cpu"))
+    assert isinstance(found, CrossEncoderScorer) and found.name == f"{PRESETS['jina-base'].hub_id}@v1"
+    for revision in (None, "v2"):
+        with pytest.raises(AffilError, match="hf download"):
+            load_rescorer(ScoringSettings(reranker="jina-base", revision=revision, device="cpu"))
+
+
+def test_revisions_that_cannot_be_are_one_line(folders, tmp_path: Path) -> None:
+    path, settings = tmp_path / "in.txt", tmp_path / "affil.toml"
+    path.write_text("University of Oxford\n")
+    copy = f"gte-affiliations={folders['gte-affiliations']}"
+    cases = [
+        ("blocking", "encoder", copy, "is a folder; only models of a hub have revisions"),
+        ("blocking", "encoder", str(folders["aspire"]), "is a folder"),
+        ("blocking", "encoder", "aspire@v2", "name two revisions; give one"),
+        ("blocking", "encoder", "hashing", "hashing is built in and has no revisions"),
+        ("blocking", "encoder", "built-in", "is a folder"),
+        ("scoring", "reranker", "jina-base@v2", "name two revisions; give one"),
+        ("scoring", "reranker", "built-in", "reranker 'built-in' has no revisions"),
+        ("scoring", "reranker", f"jina-base={folders['jina-base']}", "is a folder"),
+    ]
+    for stage, key, name, message in cases:
+        settings.write_text(f'[{stage}]\n{key} = "{name}"\nrevision = "v1"\n')
+        done = affil("resolve", path, "--output", tmp_path / "run", "--settings", settings)
+        refuses(done, 2, message)
+        assert not (tmp_path / "run").exists()
 
 
 # The commands
