@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from os import cpu_count
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +23,7 @@ from blocking.keys import (
     ranges,
     sorted_pairs,
 )
-from blocking.neighbours import nearest_neighbours
+from blocking.neighbours import Search, search_neighbours
 from blocking.pairs import RULES, CandidatePairs, Float32s, Int64s
 from blocking.settings import BlockingSettings, Progress
 
@@ -46,6 +48,7 @@ class BlockingResult:
         vectors: float32, one row for each distinct text of the first view, in the order of the sorted texts.
         n_pairs_by_rule: pairs that each rule proposed; a pair counts for every rule that proposed it.
         n_oversized_blocks: for each key rule, blocks too large for all their items to meet.
+        searches: for each view, how neighbours were sought and what share of them was found.
     """
 
     pairs: CandidatePairs
@@ -54,6 +57,7 @@ class BlockingResult:
     vectors: Float32s = field(repr=False)
     n_pairs_by_rule: dict[str, int]
     n_oversized_blocks: dict[str, int]
+    searches: dict[str, Search] = field(default_factory=dict)
 
     def vectors_of(self, texts: Sequence[str]) -> Float32s:
         """A text for each item in, its vector out, shape (n items, dimensions).
@@ -130,12 +134,14 @@ def block_in_detail(
     progress = Steps(on_progress, 2 * sum(len(view.texts) for view in views.values()))
 
     proposed: list[tuple[str, Int64s, Int64s]] = []
+    searches: dict[str, Search] = {}
     vectors = np.zeros((len(first.texts), encoder.dimensions), np.float32)
     for rule, view in views.items():
         found = encoder.encode(view.texts, on_progress=progress.next(len(view.texts)))
         if view is first:
             vectors = found
-        left, right = _linked_texts(found, settings, progress.next(len(view.texts)))
+        left, right, searches[rule] = _linked_texts(found, settings, progress.next(len(view.texts)))
+        del found
         proposed.append((rule, *_items_of(left, right, view.number, order, settings.n_neighbours)))
     oversized: dict[str, int] = {}
     is_visible = np.flatnonzero(first.number >= 0)
@@ -149,7 +155,7 @@ def block_in_detail(
     pairs = unite(proposed, n_items, first.number, vectors)
     counts = {rule: int((pairs.rule >> RULES.index(rule) & 1).sum()) for rule, _, _ in proposed}
     log.info("blocked %d items: %d pairs, %s", n_items, len(pairs), counts)
-    return BlockingResult(pairs, encoder, first.number, vectors, counts, oversized)
+    return BlockingResult(pairs, encoder, first.number, vectors, counts, oversized, searches)
 
 
 def check_columns(texts: Mapping[str, Sequence[str]], keys: Mapping[str, Sequence[Keys]]) -> int:
@@ -194,12 +200,12 @@ def prepared_encoder(encoder: Encoder | None, texts: Sequence[str], settings: Bl
 
 def _linked_texts(
     vectors: Float32s, settings: BlockingSettings, on_progress: Progress | None
-) -> tuple[Int64s, Int64s]:
-    """Row numbers of vectors and of their neighbours, row by row, the nearest first."""
-    ids, similarities = nearest_neighbours(vectors, settings.n_neighbours, settings, on_progress=on_progress)
-    is_link = (ids >= 0) & (similarities >= settings.min_similarity)
+) -> tuple[Int64s, Int64s, Search]:
+    """Row numbers of vectors and of their neighbours, row by row, the nearest first; how they were sought."""
+    found = search_neighbours(vectors, settings.n_neighbours, settings, on_progress=on_progress)
+    is_link = (found.ids >= 0) & (found.similarities >= settings.min_similarity)
     row, _ = np.nonzero(is_link)
-    return row.astype(np.int64), ids[is_link]
+    return row.astype(np.int64), found.ids[is_link], found.search
 
 
 def _items_of(
@@ -248,13 +254,17 @@ def unite(
 def cosines(a: Int64s, b: Int64s, vectors: Float32s) -> Float32s:
     """Cosines of pairs of rows; 0 where one of them is no row (-1)."""
     found = np.zeros(len(a), np.float32)
-    for start in range(0, len(a), _SIMILARITY_CHUNK):
+
+    def fill(start: int) -> None:
         part = slice(start, start + _SIMILARITY_CHUNK)
         is_known = (a[part] >= 0) & (b[part] >= 0)
         known = np.flatnonzero(is_known) + start
         found[known] = np.einsum("ij,ij->i", vectors[a[known]], vectors[b[known]])
-    clipped: Float32s = np.clip(found, -1, 1)
-    return clipped
+
+    with ThreadPoolExecutor(cpu_count() or 1) as pool:
+        list(pool.map(fill, range(0, len(a), _SIMILARITY_CHUNK)))
+    np.clip(found, -1, 1, out=found)
+    return found
 
 
 def _report(rule: str, by_key: KeyPairs, max_block: int) -> None:

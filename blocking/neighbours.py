@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import logging
 import math
+from dataclasses import dataclass
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from blocking.approximate import ApproximateIndex, least_true, sample_of, share_found
 from blocking.errors import BlockingError
 from blocking.pairs import Float32s, Int64s
 from blocking.settings import BlockingSettings, Progress, at_least
 
 log = logging.getLogger(__name__)
 
-#: Rows up to which the search is exact on a CPU: 100,000 x 512 took 43 s on two cores, an HNSW graph 42 s.
-EXACT_ROWS = 100_000
-#: Rows above which an HNSW graph takes too long to build. IVF finds much less in vectors of spelling (at
-#: 100,000 rows and 31 results .68 of them with 32 cells probed, HNSW .90) and is the last resort.
-HNSW_ROWS = 5_000_000
-#: The same for a GPU, which has no HNSW.
+#: Rows up to which the search is exact on a CPU: its time grows with their square, 5 s of two cores here.
+EXACT_ROWS = 20_000
+#: Rows below which there are no 4-bit codes.
+LEAST_ROWS = 2_000
+#: Rows up to which a GPU searches exactly; it has neither 4-bit codes nor HNSW.
 GPU_EXACT_ROWS = 1_000_000
 #: Edges per node and breadth while building of the HNSW graph.
 _HNSW_EDGES, _HNSW_EF_CONSTRUCTION = 32, 80
@@ -53,9 +54,46 @@ def nearest_neighbours(
     Raises:
         BlockingError: rows of another length, a missing library, or no GPU although one is asked for.
     """
+    found = search_neighbours(vectors, n_neighbours, settings, on_progress=on_progress)
+    return found.ids, found.similarities
+
+
+@dataclass(frozen=True)
+class Search:
+    """How neighbours were sought.
+
+    Attributes:
+        index: "exact", "quantised", "hnsw" or "ivf".
+        n_rows: rows that were searched.
+        recall: share of the true neighbours found, on a sample of rows; 1 where all rows were compared.
+        n_probes: cells that each query looked into, None where there are none.
+    """
+
+    index: str
+    n_rows: int
+    recall: float
+    n_probes: int | None = None
+
+
+class Neighbours(NamedTuple):
+    """As `nearest_neighbours` gives them, and how they were sought."""
+
+    ids: Int64s
+    similarities: Float32s
+    search: Search
+
+
+def search_neighbours(
+    vectors: Float32s,
+    n_neighbours: int,
+    settings: BlockingSettings | None = None,
+    *,
+    on_progress: Progress | None = None,
+) -> Neighbours:
+    """As `nearest_neighbours`; how the neighbours were sought comes with them."""
     settings = settings or BlockingSettings()
     at_least("n_neighbours", n_neighbours, 1)
-    lengths = np.linalg.norm(vectors, axis=1)
+    lengths = np.sqrt(np.einsum("ij,ij->i", vectors, vectors))
     rows = np.flatnonzero(lengths > 0)
     if np.any(np.abs(lengths[rows] - 1) > 1e-3):
         raise BlockingError(
@@ -64,19 +102,21 @@ def nearest_neighbours(
     ids = np.full((len(vectors), n_neighbours), -1, np.int64)
     similarities = np.zeros((len(vectors), n_neighbours), np.float32)
     if len(rows) < 2:
-        return ids, similarities
+        return Neighbours(ids, similarities, Search("exact", len(rows), 1.0))
     used = np.ascontiguousarray(vectors if len(rows) == len(vectors) else vectors[rows], np.float32)
     wanted = min(n_neighbours, len(rows) - 1)
     if _backend(len(rows), settings) == "torch":
         from blocking.torch_search import search_torch
 
         found, cosines = search_torch(used, wanted + 1, settings.device, on_progress)
+        search = Search("exact", len(rows), 1.0)
     else:
-        found, cosines = _search_faiss(used, used, wanted + 1, settings, on_progress)
-    found, cosines = _without_self(found, cosines, wanted)
-    ids[rows, :wanted] = np.where(found >= 0, rows[found], -1)
-    similarities[rows, :wanted] = cosines
-    return ids, similarities
+        found, cosines, search = _search_faiss(used, used, wanted + 1, settings, on_progress)
+    for start in range(0, len(rows), _QUERY_CHUNK):
+        part = slice(start, start + _QUERY_CHUNK)
+        own, cosine = _without_self(rows[part], rows, found[part], cosines[part], wanted)
+        ids[rows[part], :wanted], similarities[rows[part], :wanted] = own, cosine
+    return Neighbours(ids, similarities, search)
 
 
 def nearest_rows(
@@ -111,7 +151,7 @@ def nearest_rows(
     if not len(rows) or not len(asked):
         return ids, similarities
     wanted = min(n_neighbours, len(rows))
-    found, cosine = _search_faiss(corpus[rows], queries[asked], wanted, settings, on_progress)
+    found, cosine, _ = _search_faiss(corpus[rows], queries[asked], wanted, settings, on_progress)
     ranked = np.where(found < 0, np.float32(-np.inf), cosine)
     order = np.lexsort((found, -ranked))
     found, ranked = np.take_along_axis(found, order, 1), np.take_along_axis(ranked, order, 1)
@@ -120,12 +160,15 @@ def nearest_rows(
     return ids, similarities
 
 
-def _without_self(found: Int64s, cosines: Float32s, n_neighbours: int) -> tuple[Int64s, Float32s]:
-    """Neighbours without the row itself and without padding, ordered by cosine, then id.
+def _without_self(
+    own: Int64s, rows: Int64s, found: Int64s, cosines: Float32s, n_neighbours: int
+) -> tuple[Int64s, Float32s]:
+    """Neighbours of some rows without the row itself and without padding, ordered by cosine, then id.
 
     With equal vectors the row itself is anywhere in the answer or not in it, so it goes by its id.
     """
-    is_out = (found < 0) | (found == np.arange(len(found))[:, None])
+    found = np.where(found >= 0, rows[found], -1)
+    is_out = (found < 0) | (found == own[:, None])
     ranked = np.where(is_out, np.float32(-np.inf), cosines)
     order = np.lexsort((found, -ranked))[:, :n_neighbours]
     ids, ranked = np.take_along_axis(found, order, 1), np.take_along_axis(ranked, order, 1)
@@ -140,7 +183,7 @@ def _backend(n_rows: int, settings: BlockingSettings) -> str:
         return settings.backend
     # A small search is over on the CPU before PyTorch is imported.
     is_worth_asking = settings.device == "cuda" or (settings.device == "auto" and n_rows > EXACT_ROWS)
-    if not is_worth_asking or settings.index in ("hnsw", "ivf") or _has_gpu(import_faiss()):
+    if not is_worth_asking or settings.index not in ("auto", "exact") or _has_gpu(import_faiss()):
         return "faiss"
     from blocking.torch_search import has_torch_gpu
 
@@ -170,7 +213,7 @@ def _search_faiss(
     n_results: int,
     settings: BlockingSettings,
     on_progress: Progress | None,
-) -> tuple[Int64s, Float32s]:
+) -> tuple[Int64s, Float32s, Search]:
     """The best rows of the corpus for each query (itself too), padded with id -1 as FAISS does."""
     faiss = import_faiss()
     is_gpu = settings.device != "cpu" and _has_gpu(faiss)
@@ -181,8 +224,34 @@ def _search_faiss(
     if is_gpu and n_results > _GPU_LIMIT:
         raise BlockingError(f"FAISS finds at most {_GPU_LIMIT - 1} neighbours on a GPU, got {n_results - 1}")
     log.info("searching %d rows: FAISS %s index on the %s", len(corpus), kind, "GPU" if is_gpu else "CPU")
-    index = _build(faiss, np.ascontiguousarray(corpus, np.float32), kind, settings, is_gpu)
+    if kind == "exact":
+        return *_asked(
+            _build(faiss, corpus, kind, settings, is_gpu), queries, n_results, on_progress
+        ), Search(kind, len(corpus), 1.0)
+    sample = sample_of(len(queries))
+    least = least_true(corpus, queries[sample], n_results)
+    n_probes = None
+    if kind == "quantised":
+        index = ApproximateIndex(faiss, corpus)
+        index.tune(queries[sample], least, n_results, settings.recall_target)
+        n_probes = index.effort.n_probes
+        found, cosines = index.search(None if corpus is queries else queries, n_results, on_progress)
+    else:
+        built = _build(faiss, corpus, kind, settings, is_gpu)
+        found, cosines = _asked(built, queries, n_results, on_progress)
+        n_probes = built.nprobe if kind == "ivf" and not is_gpu else None
+    search = Search(kind, len(corpus), round(share_found(cosines[sample], least), 4), n_probes)
+    if search.recall < settings.recall_target:
+        log.warning(
+            "the %s index finds %.3f of the true neighbours, less than recall_target %.3f",
+            *(kind, search.recall, settings.recall_target),
+        )
+    return found, cosines, search
 
+
+def _asked(
+    index: Any, queries: Float32s, n_results: int, on_progress: Progress | None
+) -> tuple[Int64s, Float32s]:
     found = np.empty((len(queries), n_results), np.int64)
     cosines = np.empty((len(queries), n_results), np.float32)
     for start in range(0, len(queries), _QUERY_CHUNK):
@@ -195,19 +264,21 @@ def _search_faiss(
 
 
 def index_kind(n_rows: int, index: str, is_gpu: bool) -> str:
-    """Number of rows, the `index` setting and whether a GPU searches in; "exact", "hnsw" or "ivf" out.
+    """Number of rows, the `index` setting and whether a GPU searches in; the kind of index out.
 
-    A GPU has no HNSW, and IVF takes its place.
+    A GPU has neither 4-bit codes nor HNSW, and IVF takes their place. In a small table there is nothing to
+    learn codes from, and nothing to gain by them.
     """
+    if index == "quantised" and n_rows < LEAST_ROWS:
+        return "exact"
     if index == "auto":
-        if n_rows <= (GPU_EXACT_ROWS if is_gpu else EXACT_ROWS):
-            return "exact"
-        return "ivf" if is_gpu or n_rows > HNSW_ROWS else "hnsw"
-    return "ivf" if index == "hnsw" and is_gpu else index
+        index = "exact" if n_rows <= (GPU_EXACT_ROWS if is_gpu else EXACT_ROWS) else "quantised"
+    return "ivf" if is_gpu and index != "exact" else index
 
 
 def _build(faiss: ModuleType, vectors: Float32s, kind: str, settings: BlockingSettings, is_gpu: bool) -> Any:
     """A filled index by inner product, which is FAISS's default for none but the flat one asked for."""
+    vectors = np.ascontiguousarray(vectors, np.float32)
     n_rows, dimensions = vectors.shape
     if kind == "exact":
         index = faiss.IndexFlatIP(dimensions)

@@ -10,7 +10,7 @@ from blocking.errors import BlockingError
 #: Called with (items done, items in all) by long steps.
 Progress = Callable[[int, int], None]
 
-INDEXES = ("auto", "exact", "hnsw", "ivf")
+INDEXES = ("auto", "exact", "quantised", "hnsw", "ivf")
 BACKENDS = ("auto", "faiss", "torch")
 DEVICES = ("auto", "cpu", "cuda")
 
@@ -28,6 +28,7 @@ class BlockingSettings:
         n_neighbours: neighbours asked for each distinct text.
         min_similarity: neighbours below this cosine are not proposed; key rules do not look at it.
         index: how neighbours are searched; "auto" chooses by the number of texts.
+        recall_target: share of the true neighbours, on a sample, that a "quantised" index is tuned to find.
         backend: the library that searches; "auto" is FAISS unless only PyTorch sees a large search's GPU.
         device: "auto" takes a GPU where there is one, "cuda" insists on it.
         max_block: items that may all be paired with each other because they share a key; in a larger
@@ -46,6 +47,7 @@ class BlockingSettings:
     n_neighbours: int = 30
     min_similarity: float = 0.0
     index: str = "auto"
+    recall_target: float = 0.9
     backend: str = "auto"
     device: str = "auto"
     max_block: int = 100
@@ -67,6 +69,8 @@ class BlockingSettings:
         at_least("ivf_n_probe", self.ivf_n_probe, 1)
         if self.truncate_dim is not None:
             at_least("truncate_dim", self.truncate_dim, 1)
+        if not 0 < self.recall_target <= 1:
+            raise BlockingError(f"recall_target must be above 0 and at most 1, got {self.recall_target}")
         if not -1 <= self.min_similarity <= 1:
             raise BlockingError(f"min_similarity must lie in [-1, 1], got {self.min_similarity}")
         if not self.encoder:

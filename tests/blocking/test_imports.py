@@ -39,7 +39,7 @@ def test_blocking_never_imports_the_pipeline():
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"index": "flat"}, "index must be one of auto, exact, hnsw, ivf, got 'flat'"),
+        ({"index": "flat"}, "index must be one of auto, exact, quantised, hnsw, ivf, got 'flat'"),
         ({"backend": "annoy"}, "backend must be one of auto, faiss, torch, got 'annoy'"),
         ({"device": "gpu"}, "device must be one of auto, cpu, cuda, got 'gpu'"),
         ({"n_neighbours": 0}, "n_neighbours must be 1 or more, got 0"),

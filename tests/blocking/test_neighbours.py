@@ -11,7 +11,7 @@ faiss = pytest.importorskip("faiss")
 from blocking import neighbours  # noqa: E402
 from blocking.analysis import neighbour_overlap  # noqa: E402
 from blocking.errors import BlockingError  # noqa: E402
-from blocking.neighbours import index_kind, nearest_neighbours  # noqa: E402
+from blocking.neighbours import index_kind, nearest_neighbours, search_neighbours  # noqa: E402
 from blocking.settings import BlockingSettings  # noqa: E402
 
 
@@ -71,15 +71,32 @@ def test_no_row_and_one_row(n_rows):
     assert (found == -1).all()
 
 
-@pytest.mark.parametrize(("index", "least"), [("hnsw", 0.95), ("ivf", 0.95)])
+@pytest.mark.parametrize(("index", "least"), [("hnsw", 0.95), ("ivf", 0.95), ("quantised", 0.95)])
 def test_approximate_indexes_find_nearly_all_and_repeat_themselves(index, least):
     centres = unit_rows(40, 32)
-    vectors = centres[np.arange(2000) % 40] + 0.05 * np.random.default_rng(1).normal(size=(2000, 32))
+    vectors = centres[np.arange(3000) % 40] + 0.05 * np.random.default_rng(1).normal(size=(3000, 32))
     vectors = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
     exact, _ = nearest_neighbours(vectors, 10, BlockingSettings(index="exact"))
-    found, _ = nearest_neighbours(vectors, 10, BlockingSettings(index=index))
+    settings = BlockingSettings(index=index, recall_target=0.97)
+    found, _, search = search_neighbours(vectors, 10, settings)
+    assert search.recall == pytest.approx(neighbour_overlap(found, exact), abs=0.02)
     assert neighbour_overlap(found, exact) > least
-    assert np.array_equal(found, nearest_neighbours(vectors, 10, BlockingSettings(index=index))[0])
+    assert np.array_equal(found, nearest_neighbours(vectors, 10, settings)[0])
+
+
+def test_an_index_is_tuned_until_it_finds_enough_and_says_when_it_cannot(caplog):
+    # Rows without any structure are the hardest case: cells hardly help.
+    vectors = unit_rows(4000, 32)
+    found = [
+        search_neighbours(vectors, 10, BlockingSettings(index="quantised", recall_target=target)).search
+        for target in (0.5, 0.8, 0.95)
+    ]
+    assert all(s.recall >= target for s, target in zip(found, (0.5, 0.8, 0.95), strict=True))
+    assert found[0].n_probes < found[-1].n_probes
+    assert not caplog.records
+    low = search_neighbours(vectors, 10, BlockingSettings(index="ivf", ivf_n_probe=1)).search
+    assert low.recall < 0.5
+    assert "less than recall_target 0.900" in caplog.text
 
 
 def test_ties_go_by_id():
@@ -94,9 +111,10 @@ def test_vectors_that_are_not_normalised_are_refused():
 
 
 def test_index_goes_by_size():
-    assert index_kind(100_000, "auto", is_gpu=False) == "exact"
-    assert index_kind(100_001, "auto", is_gpu=False) == "hnsw"
-    assert index_kind(5_000_001, "auto", is_gpu=False) == "ivf"
+    assert index_kind(20_000, "auto", is_gpu=False) == "exact"
+    assert index_kind(20_001, "auto", is_gpu=False) == "quantised"
+    assert index_kind(10, "quantised", is_gpu=False) == "exact"
+    assert index_kind(10_000, "quantised", is_gpu=True) == "ivf"
     assert index_kind(1_000_000, "auto", is_gpu=True) == "exact"
     assert index_kind(1_000_001, "auto", is_gpu=True) == "ivf"
     assert index_kind(10, "hnsw", is_gpu=True) == "ivf"
