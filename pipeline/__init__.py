@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from pipeline.clustering import Constraints
     from pipeline.errors import AffilError, UsageError
     from pipeline.evaluation import evaluate, read_gold
+    from pipeline.index import AffiliationIndex
     from pipeline.judgements import Judgements, read_judgements
     from pipeline.resolution import Models, Resolution, resolve
     from pipeline.scoring import ScoringSettings, rank
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AffilError",
+    "AffiliationIndex",
     "Constraints",
     "Judgements",
     "Models",
@@ -41,6 +43,7 @@ __all__ = [
 
 _HOME = {
     "AffilError": "errors",
+    "AffiliationIndex": "index",
     "Constraints": "clustering",
     "Judgements": "judgements",
     "Models": "resolution",

@@ -253,6 +253,24 @@ def print_changes(found: Changes, n: int) -> None:
     console.print(table if table.row_count else f"{title}; nothing changed")
 
 
+def print_answers(answers: Sequence[Mapping[str, Any]]) -> None:
+    """What strings are: the institution, how probable it is, and the alternatives."""
+    from rich.console import Console
+
+    console = Console(highlight=False, soft_wrap=True)
+    for a in answers:
+        console.print(f"[bold]{_plain(a['affiliation'])}[/]")
+        if a["entity_id"] is None:
+            console.print("  no institution of the run")
+        else:
+            how = "the run has this string" if a["is_known"] else f"like {_plain(a['nearest'])}"
+            shown = f"{_plain(a['preferred_name'])}  [dim]{a['entity_id']}[/]"
+            console.print(f"  {a['match_probability']:.3f}  {shown}  [dim]{how}[/]")
+        for other in a["alternatives"]:
+            shown = f"{_plain(other['preferred_name'])}  {other['entity_id']}"
+            console.print(f"  [dim]{other['match_probability']:.3f}  {shown}[/]")
+
+
 def print_traces(traces: Sequence[Mapping[str, Any]]) -> None:
     """Where each id lives now, and what happened to it."""
     from rich.console import Console

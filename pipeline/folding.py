@@ -135,8 +135,8 @@ def write_resolved(staged: StagedRows, entities: pa.Table, path: Path) -> None:
     if len(ids.unique()) < len(ids):
         raise AffilError("entities name one affiliation_id twice; give one row for each")
     names = (*RESOLVED_COLUMNS, *(n for n in entities.column_names[1:] if n not in RESOLVED_COLUMNS))
-    kinds = {"match_probability": pa.float64()}
-    added = {n: entities.column(n).cast(kinds.get(n, pa.string())).combine_chunks() for n in names}
+    added = {n: entities.column(n).combine_chunks() for n in names}
+    added = {n: c if pa.types.is_floating(c.type) else c.cast(pa.string()) for n, c in added.items()}
     if staged.kind == "parquet":
         _write_resolved_parquet(staged, added, _entity_numbers(staged, ids), path)
     else:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -34,6 +36,41 @@ def diff(old: Path, new: Path, html: Path | None, n: int, as_json: bool, quiet: 
         print_changes(found, n)
         if html is not None:
             click.echo(f"page: {html}")
+
+
+@click.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("strings", nargs=-1, required=True, metavar="STRING...|FILE...")
+@click.option("--output", type=click.Path(path_type=Path), help="Your table with the answers (for files).")
+@click.option("--column", help="Column of the affiliation strings (guessed when obvious).")
+@click.option("--encoding", help="Encoding of text files (else detected).")
+@click.option("--k", default=3, show_default=True, type=click.IntRange(1), help="Institutions a string.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON for scripts, no tables and no bars.")
+@click.option("--quiet", is_flag=True, help="Print nothing but errors.")
+def lookup(
+    run: Path, strings: tuple[str, ...], output: Path | None, k: int, as_json: bool, quiet: bool, **given: Any
+) -> None:
+    """Tell which institutions of a finished run new strings name; nothing is clustered or changed.
+
+    STRINGs are answered at once; FILEs (as for affil resolve) become a table with the institution of every
+    row, given --output. The first lookup makes the index of the run.
+    """
+    from pipeline.console import bars, print_answers
+    from pipeline.lookup_job import are_files, look_up, run_lookup_job
+    from pipeline.reading import ReadingSettings
+
+    with bars(not quiet and not as_json and sys.stderr.isatty()) as watch:
+        if is_file := are_files(strings, output):
+            reading = ReadingSettings(given["column"], encoding=given["encoding"])
+            found = run_lookup_job(run, strings, output, reading, k, watch=watch)
+        else:
+            answers = look_up(run, strings, k, watch=watch)
+    if as_json:
+        click.echo(json.dumps(vars(found) | {"file": str(found.file)} if is_file else answers))
+    elif not quiet and is_file:
+        click.echo(f"{found.file}: {found.n_found:,} of {found.n_strings:,} strings have an institution")
+    elif not quiet:
+        print_answers(answers)
 
 
 @click.command()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import numpy as np
@@ -159,6 +159,12 @@ class Forms:
 
     def __len__(self) -> int:
         return len(self.context)
+
+    def joined(self, other: Forms) -> Forms:
+        """These and other mentions, one after the other, without keys."""
+        names = [f.name for f in fields(Forms) if f.name not in ("is_main", "keys")]
+        columns = {name: [*getattr(self, name), *getattr(other, name)] for name in names}
+        return Forms(**columns, is_main=np.concatenate([self.is_main, other.is_main]), keys={})
 
     @property
     def views(self) -> dict[str, list[str]]:

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 MANIFEST = "manifest.json"
 REPORT = "report.html"
 FORMAT = "affiliation-resolver run 1"
+#: Folder of what new strings are compared with; made when it is first asked for.
+INDEX = "index"
 #: Tables that are there as CSV too, for people.
 _ALSO_CSV = ("mentions", "institutions")
 #: What a finished run always has, and what it may have besides.
@@ -41,6 +43,7 @@ _MORE_FILES = frozenset(
         "resolved.csv",
         "resolved.tsv",
         "resolved.parquet",
+        INDEX,
     ]
 )
 _LIBRARIES = (
@@ -161,7 +164,8 @@ def _replace(work: Path, output: Path) -> None:
 def _move_in(work: Path, output: Path) -> None:
     """Put the finished files in the place of the old ones: no manifest while they are not all there."""
     (output / MANIFEST).unlink(missing_ok=True)
-    for name in sorted(_FILES | _MORE_FILES):
+    shutil.rmtree(output / INDEX, ignore_errors=True)
+    for name in sorted((_FILES | _MORE_FILES) - {INDEX}):
         (output / name).unlink(missing_ok=True)
     for path in sorted(work.iterdir(), key=lambda p: (p.name == MANIFEST, p.name)):
         path.rename(output / path.name)

@@ -56,8 +56,8 @@ FLOORS = (
         "ledger",
         "changes",
     ),
-    ("resolution",),
-    ("job", "link_job", "training", "console", "model_check"),
+    ("resolution", "index"),
+    ("job", "link_job", "lookup_job", "training", "console", "model_check"),
     ("growth_commands", "model_commands", "registry_commands", "review_commands", "train_commands"),
     ("cli",),
 )

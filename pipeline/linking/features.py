@@ -84,7 +84,7 @@ def link_features(forms: Forms, facts: RegistryFacts, pairs: CandidatePairs) -> 
     left, n = pairs.left, len(forms)
     used, right = np.unique(pairs.right - n, return_inverse=True)
     names = facts.names.forms
-    joined = _joined(forms, _taken(names, used))
+    joined = forms.joined(_taken(names, used))
     texts = [f"{c} {o}" for c, o in zip(joined.context[:n], joined.organization[:n], strict=True)]
     known = [*texts, *(joined.context[n:])]
     vocabulary = Vocabulary.fit(known, facts.frequency, len(names))
@@ -152,13 +152,3 @@ def _taken(forms: Forms, index: Int64s) -> Forms:
         if f.name not in ("is_main", "keys")
     }
     return Forms(**columns, is_main=forms.is_main[index], keys={})
-
-
-def _joined(left: Forms, right: Forms) -> Forms:
-    """Mentions and names one after the other."""
-    columns = {
-        f.name: [*getattr(left, f.name), *getattr(right, f.name)]
-        for f in fields(Forms)
-        if f.name not in ("is_main", "keys")
-    }
-    return Forms(**columns, is_main=np.concatenate([left.is_main, right.is_main]), keys={})

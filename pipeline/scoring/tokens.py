@@ -53,9 +53,13 @@ class Vocabulary:
         for text in texts:
             for token in set(concept_tokens(text)):
                 count[token] = count.get(token, 0) + 1
+        return cls.weighing({t: c + (prior or {}).get(t, 0) for t, c in count.items()}, len(texts) + n_prior)
+
+    @classmethod
+    def weighing(cls, count: Mapping[str, int], n: int) -> Vocabulary:
+        """Weights of tokens from in how many of `n` texts each stands."""
         tokens = sorted(count)
-        n = len(texts) + n_prior
-        frequency = np.array([count[t] + (prior or {}).get(t, 0) for t in tokens], np.float64)
+        frequency = np.array([count[t] for t in tokens], np.float64)
         weight = np.log((1 + n) / (0.5 + frequency)) / np.log(2 * (1 + n)) if tokens else np.empty(0)
         return cls({t: i for i, t in enumerate(tokens)}, tokens, weight.astype(np.float32))
 
