@@ -137,6 +137,7 @@ def main() -> None:
 @click.option("--id-column", help="Column of your own ids (else the row number).")
 @click.option("--count-column", help="Column that says how often a string occurs (else 1).")
 @click.option("--author-columns", help="Columns of work, author and position (a,b,c): rows are authorships.")
+@click.option("--year-column", help="Column of years: a row has the registry's record of its year.")
 @click.option(
     "--works",
     type=click.Choice(PUBLISHERS),
@@ -199,6 +200,7 @@ def resolve(
         encoding=given["encoding"],
         author_columns=tuple(columns.split(",")) if columns is not None else None,
         works=given["works"],
+        year_column=given["year_column"],
     )
     run: Callable[..., JobOutcome] = run_job if into is None else partial(run_job_into, into)
     with bars(not quiet and not as_json and sys.stderr.isatty()) as watch:

@@ -30,6 +30,10 @@ logger = logging.getLogger(__name__)
 BLANK = "blank"
 #: Columns that `write_resolved` adds to the user's own.
 RESOLVED_COLUMNS = ("entity_id", "preferred_name", "match_probability")
+#: Columns of what strings resolved to that say for which years; no columns of the user's table.
+SPAN_COLUMNS = ("from_year", "to_year")
+#: A year outside of these is none: the oldest university is of 1088.
+MIN_YEAR, MAX_YEAR = 1000, 2100
 #: DuckDB goes to disk beyond this, next to the staged file.
 MEMORY_LIMIT = "2GB"
 _BATCH_ROWS = 65_536
@@ -123,7 +127,7 @@ def write_resolved(staged: StagedRows, entities: pa.Table, path: Path) -> None:
     Args:
         staged: what `pipeline.reading.stage_rows` returned.
         entities: columns affiliation_id, entity_id, preferred_name, match_probability, others; a row for each
-            string.
+            string, or with `SPAN_COLUMNS` one for each span of years of a string.
         path: the file to write.
 
     Raises:
@@ -131,16 +135,16 @@ def write_resolved(staged: StagedRows, entities: pa.Table, path: Path) -> None:
     """
     import pyarrow as pa
 
-    ids = entities.column("affiliation_id")
-    if len(ids.unique()) < len(ids):
-        raise AffilError("entities name one affiliation_id twice; give one row for each")
-    names = (*RESOLVED_COLUMNS, *(n for n in entities.column_names[1:] if n not in RESOLVED_COLUMNS))
+    numbers = row_numbers(staged, entities)
+    known = {*RESOLVED_COLUMNS, *SPAN_COLUMNS}
+    names = (*RESOLVED_COLUMNS, *(n for n in entities.column_names[1:] if n not in known))
     added = {n: entities.column(n).combine_chunks() for n in names}
-    added = {n: c if pa.types.is_floating(c.type) else c.cast(pa.string()) for n, c in added.items()}
+    kept = pa.types.is_floating, pa.types.is_boolean
+    added = {n: c if any(k(c.type) for k in kept) else c.cast(pa.string()) for n, c in added.items()}
     if staged.kind == "parquet":
-        _write_resolved_parquet(staged, added, _entity_numbers(staged, ids), path)
+        _write_resolved_parquet(staged, added, numbers, path)
     else:
-        _write_resolved_csv(staged, added, _entity_numbers(staged, ids), path)
+        _write_resolved_csv(staged, added, numbers, path)
 
 
 def resolved_path(staged: StagedRows, folder: Path, stem: str = "resolved") -> Path:
@@ -225,16 +229,63 @@ def _database(near: Path | None = None) -> Iterator[duckdb.DuckDBPyConnection]:
             database.close()
 
 
-def _entity_numbers(staged: StagedRows, ids: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Row number in `entities` for each staged row, in row order, null where there is none; 4 bytes a row."""
+def row_numbers(staged: StagedRows, strings: pa.Table) -> pa.ChunkedArray:
+    """For each staged row the row of its string in a table, in row order; 4 bytes a row.
+
+    Args:
+        staged: the rows.
+        strings: column affiliation_id, each once; or with `SPAN_COLUMNS` once for each span of years, both
+            ends included, where a row without a year counts as of the last.
+
+    Returns:
+        int32, null where the table has no such string.
+
+    Raises:
+        AffilError: the table has one string twice.
+    """
     import pyarrow as pa
 
-    known = pa.table({"id": ids.cast(pa.string()), "number": pa.array(range(len(ids)), pa.int32())})
-    rows = f"SELECT {ROW}, {staged.field(staged.column)} AS raw FROM read_parquet(?)"
-    joined = f"SELECT number FROM ({rows}) AS s LEFT JOIN known ON known.id = {_ID} ORDER BY {ROW}"
+    ids = strings.column("affiliation_id")
+    columns = {"id": ids.cast(pa.string()), "number": pa.array(range(len(ids)), pa.int32())}
+    is_same, year = f"known.id = {_ID}", "NULL"
+    if "from_year" in strings.column_names:
+        columns |= {name: strings.column(name) for name in SPAN_COLUMNS}
+        is_same += " AND coalesce(year, 9999) BETWEEN from_year AND to_year"
+        year = _year(staged)
+    elif len(ids.unique()) < len(ids):
+        raise AffilError("entities name one affiliation_id twice; give one row for each")
+    known = pa.table(columns)
+    rows = f"SELECT {ROW}, {staged.field(staged.column)} AS raw, {year} AS year FROM read_parquet(?)"
+    joined = f"SELECT number FROM ({rows}) AS s LEFT JOIN known ON {is_same} ORDER BY {ROW}"
     with _database(staged.path) as database:
         database.register("known", known)
         return database.sql(joined, params=[str(staged.path)]).to_arrow_table().column("number")
+
+
+def _year(staged: StagedRows) -> str:
+    """The year of a row as SQL, NULL where it has none: `2019`, `2019.0`, `2019-05-01`."""
+    if staged.year_column is None:
+        return "NULL"
+    text = f"trim(CAST({staged.field(staged.year_column)} AS VARCHAR))"
+    digits = f"TRY_CAST(regexp_extract({text}, '^([0-9]{{4}})([.]0*|[-/T ].*)?$', 1) AS INTEGER)"
+    return f"CASE WHEN {digits} BETWEEN {MIN_YEAR} AND {MAX_YEAR} THEN {digits} END"
+
+
+def year_warnings(staged: StagedRows) -> list[str]:
+    """A line for the rows whose year is none, if there are any; empty cells are no mistake."""
+    if staged.year_column is None:
+        return []
+    text = f"CAST({staged.field(staged.year_column)} AS VARCHAR)"
+    rows = f"SELECT {text} AS text, {_year(staged)} AS year FROM read_parquet(?)"
+    asked = f"SELECT count(*), min(text) FROM ({rows}) WHERE year IS NULL AND trim(coalesce(text, '')) <> ''"
+    with _database(staged.path) as database:
+        n, example = database.sql(asked, params=[str(staged.path)]).fetchall()[0]
+    if not n:
+        return []
+    return [
+        f"{n:,} rows have a year in column {staged.year_column!r} that is none from {MIN_YEAR} to {MAX_YEAR}"
+        f" (such as {example[:20]!r}); they count as rows without a year"
+    ]
 
 
 def _with_entities(
@@ -278,9 +329,8 @@ def _write_resolved_csv(
 
     delimiter = staged.delimiter or ","
     # Made text and safe once a string, not once a row.
-    texts = [
-        [None if cell is None else str(cell) for cell in safe_cells(column)] for column in added.values()
-    ]
+    plain = [c.cast(pa.string()) if pa.types.is_boolean(c.type) else c for c in added.values()]
+    texts = [[None if cell is None else str(cell) for cell in safe_cells(column)] for column in plain]
     cells = [pa.array(text, pa.string()) for text in texts]
     with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as handle:
         write_header(handle, _resolved_names(staged, added), delimiter)

@@ -12,7 +12,7 @@ from pipeline.authorships import write_authorships
 from pipeline.databases import is_address
 from pipeline.errors import AffilError, UsageError
 from pipeline.export import check_export, export_run
-from pipeline.folding import fold_rows, resolved_path, write_resolved, write_sources
+from pipeline.folding import fold_rows, resolved_path, write_resolved, write_sources, year_warnings
 from pipeline.inputs import expanded
 from pipeline.judgements import read_judgements
 from pipeline.ledger import Generation, Members
@@ -69,6 +69,8 @@ def run_job(
     settings, reading, folder = settings or Settings(), reading or ReadingSettings(), Path(output)
     inputs = expanded(inputs)
     _require_text(inputs)
+    if reading.year_column is not None and settings.linking.registry is None:
+        raise UsageError("--year-column asks a registry for the record of a year; give --registry FILE")
     asked: dict[str, Any] = {"settings": settings.to_dict(), "reading": vars(reading)}
     said = read_judgements(judgements) if judgements is not None else None
     besides = _model_files(settings)
@@ -104,10 +106,13 @@ def run_job(
             if reading.authorship:
                 sources, authorships = work / "sources.parquet", work / "authorships.parquet"
                 write_authorships(staged, reading.authorship, sources, result.frames, authorships)
-            write_resolved(staged, entities_of_strings(result.frames), resolved_path(staged, work))
+            by_year = staged.year_column is not None and settings.linking.registry is not None
+            entities = entities_of_strings(result.frames, is_by_year=by_year)
+            write_resolved(staged, entities, resolved_path(staged, work))
             write_tables(work, result.frames)
             if before:
                 before.write_next(Members.of(result.consolidated), fingerprint, work)
+            warnings = [*staged.warnings, *year_warnings(staged), *result.warnings]
             staged.path.unlink()
         manifest = result.manifest | {
             "fingerprint": fingerprint,
@@ -116,7 +121,7 @@ def run_job(
             "judgements": None if judgements is None else str(judgements),
             "previous": None if previous is None else str(previous),
             "generation": before.number + 1 if before else 0,
-            "warnings": [*staged.warnings, *result.warnings],
+            "warnings": warnings,
         }
         finish(work, result.frames, manifest, result.reasons)
     return JobOutcome(folder, read_manifest(folder) or {}, was_finished=False)

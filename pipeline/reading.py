@@ -16,7 +16,7 @@ from pipeline.formats import READERS, Rows, translated
 from pipeline.inputs import STDIN, TEXT_KINDS, TYPED_KINDS, InputFile, locate, sniff_delimiter
 from pipeline.records import Progress
 from pipeline.rows import FILE, ROW, StagedRows, choose_column, field_name, require_column
-from pipeline.works import AUTHOR_COLUMNS, FORMATS, read_works
+from pipeline.works import AUTHOR_COLUMNS, FORMATS, YEAR, read_works
 from pipeline.writing import atomic_path, unwritable
 
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ class ReadingSettings:
         encoding: of text files, as Python names it.
         author_columns: the columns of work, author and position, where each row is an authorship.
         works: the input is JSONL of works as `openalex`, `crossref` or `datacite` publishes them.
+        year_column: a column of years: a row then has the registry's record of that year.
     """
 
     column: str | None = None
@@ -47,6 +48,7 @@ class ReadingSettings:
     encoding: str | None = None
     author_columns: tuple[str, ...] | None = None
     works: str | None = None
+    year_column: str | None = None
 
     def __post_init__(self) -> None:
         if self.author_columns is not None and len(self.author_columns) != 3:
@@ -54,9 +56,12 @@ class ReadingSettings:
             raise UsageError(f"--author-columns takes three names, of work, author, position; got {asked!r}")
         if self.works is not None and self.works not in FORMATS:
             raise UsageError(f"works must be one of {', '.join(FORMATS)}, got {self.works!r}")
-        if self.works is not None and (self.author_columns or self.column):
-            raise UsageError("works bring their own columns; leave --column and --author-columns out")
-        given = [name for name in (self.column, self.id_column, self.count_column) if name is not None]
+        if self.works is not None and (self.author_columns or self.column or self.year_column):
+            raise UsageError(
+                "works bring their own columns; leave --column, --author-columns and --year-column out"
+            )
+        names = (self.column, self.id_column, self.count_column, self.year_column)
+        given = [name for name in names if name is not None]
         if self.count_column is not None and given.count(self.count_column) > 1:
             raise UsageError(
                 f"column {self.count_column!r} cannot hold counts and something else; give another"
@@ -66,6 +71,11 @@ class ReadingSettings:
     def authorship(self) -> tuple[str, ...] | None:
         """The columns of work, author and position, None where rows are no authorships."""
         return AUTHOR_COLUMNS if self.works else self.author_columns
+
+    @property
+    def years(self) -> str | None:
+        """The column of years, None where rows have none."""
+        return YEAR if self.works else self.year_column
 
 
 def stage_rows(
@@ -249,12 +259,11 @@ class _Staging:
             raise AffilError(f"{file.name}: two columns are named {twice!r}; rename one of them")
         chosen = self._settings
         authorship = chosen.authorship or ()
-        for name in (chosen.id_column, chosen.count_column, *authorship):
+        others = (chosen.id_column, chosen.count_column, chosen.years, *authorship)
+        for name in others:
             if name is not None:
                 require_column(rows.columns, name)
-        self._column = choose_column(
-            rows.columns, chosen.column, (chosen.id_column, chosen.count_column, *authorship)
-        )
+        self._column = choose_column(rows.columns, chosen.column, others)
 
     def _order(self, file: InputFile, rows: Rows) -> list[int | None]:
         """Where in this file's batches each column stands; None for a JSON field that no line of it has."""
@@ -296,7 +305,8 @@ class _Staging:
 
     def _refuse_nested(self, file: InputFile, rows: Rows) -> None:
         chosen = self._settings
-        for name in (self._column, chosen.id_column, chosen.count_column, *(chosen.authorship or ())):
+        others = (chosen.id_column, chosen.count_column, chosen.years, *(chosen.authorship or ()))
+        for name in (self._column, *others):
             if name in rows.nested:
                 raise AffilError(
                     f"{file.name}, line {rows.nested[name]}: field {name!r} holds a list or an object,"
@@ -311,6 +321,7 @@ class _Staging:
         return StagedRows(
             *(self._target, self._columns, *names, self._n_rows),
             *("parquet" if first.kind in TYPED_KINDS else first.kind, first.delimiter, tuple(warnings)),
+            chosen.years,
         )
 
     def close(self) -> None:

@@ -32,6 +32,7 @@ from pipeline.errors import UsageError
 from pipeline.explanation import Background, Explanation, PairReasons, explain, weakest_links
 from pipeline.folding import Folded, fold_values, sources_of
 from pipeline.judgements import Judgements, hold
+from pipeline.linked_tables import timeline_frame
 from pipeline.linking import Linking, RegistryFacts, link_run, load_registry
 from pipeline.model_list import load_named_encoder
 from pipeline.normalization import normalize
@@ -251,7 +252,7 @@ class Resolution:
     @cached_property
     def mentions(self) -> pd.DataFrame:
         """One row a mention: string, organisation, place, role, entity and match probability."""
-        return mentions_frame(self.parsed, self.forms, self.consolidated)
+        return mentions_frame(self.parsed, self.forms, self.consolidated, self.linking)
 
     @cached_property
     def institutions(self) -> pd.DataFrame:
@@ -272,6 +273,18 @@ class Resolution:
     def judged(self) -> pd.DataFrame | None:
         """One row a judgement: what was said, by whom, whether this run has its strings; None without any."""
         return judgements_frame(self.judgements, self.consolidated) if self.judgements else None
+
+    @cached_property
+    def timeline(self) -> pd.DataFrame | None:
+        """For mentions of institutions that others became, the registry's record of each year.
+
+        One row a period, years included; mentions that are not here are one record in all years. None
+        without a registry.
+        """
+        if self.linking is None:
+            return None
+        found = self.linking.timeline(self.forms, self.clusters.label)
+        return timeline_frame(found, self.consolidated.mention_id, self.linking.facts.registry.id)
 
     @property
     def counts(self) -> dict[str, int]:
@@ -331,7 +344,9 @@ class Resolution:
     @property
     def frames(self) -> RunFrames:
         """The tables as a run folder holds them."""
-        return RunFrames(self.mentions, self.institutions, self.pairs, self.set_aside, self.judged)
+        return RunFrames(
+            *(self.mentions, self.institutions, self.pairs, self.set_aside, self.judged, self.timeline)
+        )
 
     @property
     def manifest(self) -> dict[str, Any]:

@@ -63,6 +63,7 @@ class StagedRows:
         kind: format of the first input: csv, tsv, jsonl, parquet (a database table too), xlsx, text.
         delimiter: of a first input in CSV or TSV, else None.
         warnings: one line each, for the person who started the run.
+        year_column: the column of years, None where rows have none.
     """
 
     path: Path
@@ -74,6 +75,7 @@ class StagedRows:
     kind: str
     delimiter: str | None = None
     warnings: tuple[str, ...] = ()
+    year_column: str | None = None
 
     def field(self, column: str) -> str:
         """A column of the user in, its name in the staged file out."""

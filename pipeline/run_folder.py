@@ -38,6 +38,7 @@ _MORE_FILES = frozenset(
     [
         "sources.parquet",
         "judgements.parquet",
+        "timeline.parquet",
         "authorships.parquet",
         "ledger.parquet",
         "resolved.csv",
@@ -175,7 +176,7 @@ def write_tables(folder: Path, frames: RunFrames) -> None:
     """The tables as Parquet, mentions and institutions as CSV too."""
     import pyarrow as pa
 
-    for name in (*TABLES, "judgements"):
+    for name in (*TABLES, "judgements", "timeline"):
         frame = getattr(frames, name)
         if frame is None:
             continue
@@ -199,8 +200,8 @@ def read_frames(folder: str | Path) -> RunFrames:
         raise UsageError(f"{root} is no finished run; give the output folder of `affil resolve`")
     try:
         frames = RunFrames(*(pd.read_parquet(root / f"{name}.parquet") for name in TABLES))
-        judged = root / "judgements.parquet"
-        return replace(frames, judgements=pd.read_parquet(judged)) if judged.exists() else frames
+        more = {name: root / f"{name}.parquet" for name in ("judgements", "timeline")}
+        return replace(frames, **{name: pd.read_parquet(p) for name, p in more.items() if p.exists()})
     except (OSError, pa.ArrowException) as error:
         reason = " ".join(str(error).split())[:200]
         raise UsageError(f"{root}: a table is missing or broken ({reason}); run again") from error

@@ -11,6 +11,8 @@ import numpy as np
 from blocking.pairs import RULES
 from pipeline.consolidation import Consolidated, Institution
 from pipeline.judgements import JUDGEMENT_COLUMNS, Judgements, hold
+from pipeline.linked_tables import RecordsOfYears, link_columns
+from pipeline.linking import Linking
 from pipeline.records import Affiliations, Forms, Matches, Mentions, SetAside
 
 if TYPE_CHECKING:
@@ -30,10 +32,17 @@ class RunFrames:
     set_aside: pd.DataFrame
     #: None where the run was given no judgements.
     judgements: pd.DataFrame | None = None
+    #: None where the run was given no registry.
+    timeline: pd.DataFrame | None = None
 
 
-def mentions_frame(mentions: Mentions, forms: Forms, found: Consolidated) -> pd.DataFrame:
-    """Mentions and what became of them, one row each, in the order of their affiliation ids."""
+def mentions_frame(
+    mentions: Mentions, forms: Forms, found: Consolidated, linking: Linking | None = None
+) -> pd.DataFrame:
+    """Mentions and what became of them, one row each, in the order of their affiliation ids.
+
+    Where a registry was asked there are the columns of `link_columns` more.
+    """
     strings, number = mentions.affiliations, mentions.affiliation.tolist()
     items = mentions.mention
     return _frame(
@@ -52,6 +61,7 @@ def mentions_frame(mentions: Mentions, forms: Forms, found: Consolidated) -> pd.
             "entity_id": found.entity_id,
             "match_probability": found.match_probability,
         }
+        | (link_columns(linking, len(mentions)) if linking else {})
     )
 
 
@@ -142,12 +152,12 @@ def schema_of(frame: pd.DataFrame) -> pa.Schema:
     import pyarrow as pa
 
     kinds = {
-        pa.int64(): ("n_occurrences", "n_mentions"),
-        pa.bool_(): ("has_organization", "is_whole", "is_known"),
+        pa.int64(): ("n_occurrences", "n_mentions", "from_year", "to_year"),
+        pa.bool_(): ("has_organization", "is_whole", "is_known", "is_dated"),
         pa.float32(): ("similarity",),
         pa.float64(): (
             *("match_probability", "confidence", "weakest_link", "logit", "rescored_logit", "probability"),
-            *("registry_probability", "latitude", "longitude"),
+            *("registry_probability", "latitude", "longitude", "link_probability"),
         ),
         pa.dictionary(pa.int32(), pa.string()): ("rule",),
         pa.list_(pa.string()): (
@@ -159,10 +169,12 @@ def schema_of(frame: pd.DataFrame) -> pa.Schema:
     return pa.schema([(name, kind_of.get(name, pa.string())) for name in frame.columns])
 
 
-def entities_of_strings(frames: RunFrames) -> pa.Table:
+def entities_of_strings(frames: RunFrames, *, is_by_year: bool = False) -> pa.Table:
     """For each string its main entity: affiliation_id, entity_id, preferred_name, match_probability.
 
-    Where a registry was asked, its id is the last column.
+    Where a registry was asked, `registry_id` is one more. By year there is a row for each span of years in
+    which the string has one record: that record (`registry_id_then`, `is_dated`), the span (`from_year`,
+    `to_year`).
     """
     import pyarrow as pa
 
@@ -174,7 +186,31 @@ def entities_of_strings(frames: RunFrames) -> pa.Table:
         "preferred_name": pa.array([names[e] for e in main["entity_id"]], pa.string()),
         "match_probability": pa.array(main["match_probability"], pa.float64()),
     }
-    if "registry_id" in institutions:
-        ids = dict(zip(institutions["entity_id"], institutions["registry_id"], strict=True))
-        columns["registry_id"] = pa.array([ids[e] for e in main["entity_id"]], pa.string(), from_pandas=True)
-    return pa.table(columns)
+    if "registry_id" not in institutions:
+        return pa.table(columns)
+    ids = dict(zip(institutions["entity_id"], institutions["registry_id"], strict=True))
+    record = [ids[e] if isinstance(ids[e], str) else None for e in main["entity_id"]]
+    columns["registry_id"] = pa.array(record, pa.string())
+    table = pa.table(columns)
+    return _by_year(table, main["mention_id"].tolist(), record, frames.timeline) if is_by_year else table
+
+
+def _by_year(
+    strings: pa.Table, mention: Sequence[str], record: Sequence[str | None], timeline: pd.DataFrame | None
+) -> pa.Table:
+    """Rows of strings, repeated for the years in which their main mention was another record."""
+    import pyarrow as pa
+
+    years = RecordsOfYears.of(timeline)
+    spans = [(i, *span) for i, m in enumerate(mention) for span in years.spans([m])]
+    then = [years.at(mention[i], record[i], first) for i, first, _ in spans]
+    columns = {
+        "registry_id_then": pa.array([t[0] for t in then], pa.string()),
+        "is_dated": pa.array([t[1] for t in then], pa.bool_()),
+        "from_year": pa.array([s[1] for s in spans], pa.int32()),
+        "to_year": pa.array([s[2] for s in spans], pa.int32()),
+    }
+    found = strings.take(pa.array([s[0] for s in spans], pa.int64()))
+    for name, column in columns.items():
+        found = found.append_column(name, column)
+    return found

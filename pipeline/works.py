@@ -15,8 +15,9 @@ if TYPE_CHECKING:
 
 #: The columns that works come out with: the authorship, and one string of it.
 WORK, AUTHOR, POSITION = AUTHOR_COLUMNS = ("work_id", "author_id", "position")
-COLUMNS = (WORK, AUTHOR, POSITION, "author_name", "affiliation")
-_Row = tuple[str | None, str | None, str | None, str | None, str | None]
+YEAR = "year"
+COLUMNS = (WORK, AUTHOR, POSITION, "author_name", YEAR, "affiliation")
+_Row = tuple[str | None, ...]
 
 
 @dataclass(frozen=True)
@@ -28,8 +29,8 @@ class _Author:
     strings: list[Any]
 
 
-def _openalex(work: Mapping[str, Any]) -> tuple[Any, Any]:
-    return work.get("id"), work.get("authorships")
+def _openalex(work: Mapping[str, Any]) -> tuple[Any, Any, Any]:
+    return work.get("id"), work.get("publication_year"), work.get("authorships")
 
 
 def _openalex_author(item: Mapping[str, Any]) -> _Author:
@@ -40,8 +41,9 @@ def _openalex_author(item: Mapping[str, Any]) -> _Author:
     return _Author(who, author.get("display_name") or item.get("raw_author_name"), strings)
 
 
-def _crossref(work: Mapping[str, Any]) -> tuple[Any, Any]:
-    return work.get("DOI"), work.get("author")
+def _crossref(work: Mapping[str, Any]) -> tuple[Any, Any, Any]:
+    dates = (work.get("published") or work.get("issued") or {}).get("date-parts") or [[None]]
+    return work.get("DOI"), next(iter(dates[0] or ()), None), work.get("author")
 
 
 def _crossref_author(item: Mapping[str, Any]) -> _Author:
@@ -49,9 +51,9 @@ def _crossref_author(item: Mapping[str, Any]) -> _Author:
     return _Author(item.get("ORCID"), name or None, item.get("affiliation") or [])
 
 
-def _datacite(work: Mapping[str, Any]) -> tuple[Any, Any]:
+def _datacite(work: Mapping[str, Any]) -> tuple[Any, Any, Any]:
     inner = work.get("attributes") or work
-    return inner.get("doi") or work.get("id"), inner.get("creators")
+    return inner.get("doi") or work.get("id"), inner.get("publicationYear"), inner.get("creators")
 
 
 def _datacite_author(item: Mapping[str, Any]) -> _Author:
@@ -62,8 +64,8 @@ def _datacite_author(item: Mapping[str, Any]) -> _Author:
     )
 
 
-#: Publisher → (field of the authors, the id and the authors of a work, what an author is).
-FORMATS: dict[str, tuple[str, Callable[..., tuple[Any, Any]], Callable[..., _Author]]] = {
+#: Publisher → (field of the authors; id, year and authors of a work; what an author is).
+FORMATS: dict[str, tuple[str, Callable[..., tuple[Any, Any, Any]], Callable[..., _Author]]] = {
     "openalex": ("authorships", _openalex, _openalex_author),
     "crossref": ("author", _crossref, _crossref_author),
     "datacite": ("creators", _datacite, _datacite_author),
@@ -94,12 +96,13 @@ def _batches(file: InputFile, publisher: str) -> Iterator[pa.RecordBatch]:
 def _rows(work: Mapping[str, Any], publisher: str, place: str) -> Iterator[_Row]:
     field, open_work, read_author = FORMATS[publisher]
     try:
-        work_id, authors = open_work(work)
+        work_id, year, authors = open_work(work)
         for position, item in enumerate(authors or (), 1):
             author = read_author(item)
             strings = dict.fromkeys(map(_name, author.strings)) or {None: None}
             for string in strings:
-                yield _text(work_id), _text(author.author_id), str(position), _text(author.name), string
+                who = _text(author.author_id), str(position), _text(author.name)
+                yield _text(work_id), *who, None if year is None else str(year), string
     except (AttributeError, TypeError) as error:
         raise AffilError(
             f"{place}: {field!r} is not as {publisher} writes it ({error}); give another --works"

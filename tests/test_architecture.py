@@ -46,6 +46,7 @@ FLOORS = (
         "run_folder",
         "export",
         "tables",
+        "linked_tables",
         "model_list",
         "judgements",
         "explanation",

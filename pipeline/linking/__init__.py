@@ -1,5 +1,6 @@
 """Linking: mentions to records of a registry, and clusters to one of them by the vote of their members."""
 
+from pipeline.linking.dating import Timeline, timeline
 from pipeline.linking.features import RegistryFacts
 from pipeline.linking.linker import LinkModel, Links, link, registry_facts
 from pipeline.linking.run import Linking, link_run, load_registry
@@ -15,11 +16,13 @@ __all__ = [
     "Links",
     "RegistryFacts",
     "Said",
+    "Timeline",
     "are_conflicting",
     "link",
     "link_run",
     "load_registry",
     "merged",
     "registry_facts",
+    "timeline",
     "vote",
 ]

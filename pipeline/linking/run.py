@@ -10,6 +10,7 @@ import numpy as np
 from blocking import BlockingResult, BlockingSettings, CorpusEncoder
 from pipeline.clustering import Constraints, must_groups
 from pipeline.consolidation import Consolidated, Institution
+from pipeline.linking.dating import Timeline, timeline
 from pipeline.linking.features import RegistryFacts
 from pipeline.linking.linker import LinkModel, Links, link, registry_facts
 from pipeline.linking.said import Said
@@ -58,6 +59,10 @@ class Linking:
     def merged(self, label: Int64s, cannot: tuple[Int64s, Int64s]) -> Int64s:
         """Clusters to clusters of which those that take one record are one; `cannot` as in `merged`."""
         return merged(label, self._vote(label), cannot)
+
+    def timeline(self, forms: Forms, label: Int64s) -> Timeline:
+        """The records of mentions year by year, where they have been several."""
+        return timeline(forms, label, self._vote(label), self.facts, self.said.mention)
 
     def _vote(self, label: Int64s) -> Linked:
         return self.said.linked(vote(self.links, label, self.settings), label)

@@ -37,10 +37,10 @@ def chain_of(registry: Registry, current: int) -> list[int]:
 
 def periods(registry: Registry, named: int, current: int) -> list[Period]:
     """The record that a string names and the one that stands for it today to the records of all years."""
-    if named == current:
+    path = _path(registry, named, current)
+    if path == [current]:
         return _before(registry, current)
     found, first = list[Period](), None
-    path = _path(registry, named, current)
     for here, after in pairwise(path):
         year = _takes_over(registry, here, after)
         if year is None:
@@ -63,13 +63,13 @@ def _takes_over(registry: Registry, here: int, after: int) -> int | None:
 
 
 def _path(registry: Registry, named: int, current: int) -> list[int]:
-    """A closed record and its successors up to today's, without withdrawn ones but the first."""
+    """A closed record and its successors up to today's, without withdrawn ones: these never were."""
     path = [named]
     while path[-1] != current:
         # All of them lead to one end; of several ways the one that began first.
         after = [s for s in registry.successors[path[-1]] if registry.current[s] == current]
         path.append(min(after, key=lambda s: (registry.established[s] or 9999, s)))
-    return [path[0], *(r for r in path[1:] if registry.status[r] != "withdrawn")]
+    return [r for r in path if registry.status[r] != "withdrawn"]
 
 
 def _before(registry: Registry, current: int) -> list[Period]:
