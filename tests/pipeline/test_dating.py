@@ -11,6 +11,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
+from documents import CONTRACT, table
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -195,6 +196,21 @@ def test_authorships_have_the_records_of_their_year(run: Path) -> None:
     ]
     assert found == THEN
     assert rows[0]["registry_ids"] == ["https://example.org/m/new"]
+
+
+def test_the_tables_are_the_documented_ones(run: Path) -> None:
+    kinds = {"string": "string", "int64": "int64", "bool": "bool", "double": "float64"}
+
+    def types(name: str) -> list[tuple[str, str]]:
+        schema = pq.read_schema(run / f"{name}.parquet")
+        lists = {f"list<element: {kind}>": f"list of {word}" for kind, word in kinds.items()}
+        return [(f.name, (kinds | lists)[str(f.type)]) for f in schema]
+
+    assert types("timeline") == [(n, c[0]) for n, c in table(CONTRACT, "timeline", "column").items()]
+    parts = [table(CONTRACT, "authorships", c) for c in ("column", "registry column", "year column")]
+    assert types("authorships") == [(n, c[0]) for part in parts for n, c in part.items()]
+    with (run / "resolved.csv").open(encoding="utf-8") as lines:
+        assert lines.readline().rstrip().endswith(",registry_id,registry_id_then,is_dated")
 
 
 def test_years_that_are_none_are_counted(run: Path) -> None:

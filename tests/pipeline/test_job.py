@@ -237,6 +237,7 @@ def test_the_manifest_tells_how_the_run_was_made(tmp_path: Path) -> None:
         "encoding": None,
         "author_columns": None,
         "works": None,
+        "year_column": None,
     }
     assert [s["name"] for s in manifest["stages"]] == stages
     wanted = [

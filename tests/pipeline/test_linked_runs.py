@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
@@ -278,6 +279,16 @@ def test_the_columns_are_the_documented_ones(example: Path) -> None:
         own = str(found.schema.field(column).type)
         assert words.get(own, own) == kind
         assert (found.column(column).null_count == 0) == null.startswith("never"), column
+
+
+def test_mentions_have_the_documented_columns(example: Path) -> None:
+    found = pq.read_table(example / "run" / "mentions.parquet")
+    more = table(CONTRACT, "mentions with a registry", "column")
+    assert found.column_names == [*table(CONTRACT, "mentions", "column"), *more]
+    assert [str(found.schema.field(c).type) for c in more] == ["string", "string", "double"]
+    rows = found.filter(pc.equal(found["organization"], "University of Oxford")).to_pylist()
+    assert {r["link_id"] for r in rows} == {"https://ror.org/052gg0110"}
+    assert all(0 <= p <= 1 for p in found["link_probability"].to_pylist() if p is not None)
 
 
 def test_every_row_of_the_user_gets_its_id(example: Path) -> None:
