@@ -258,10 +258,24 @@ def test_the_figures_of_fine_tuning_are_those_of_the_saved_results() -> None:
     assert saved["figures"]["after"]["pair_completeness"] > saved["figures"]["before"]["pair_completeness"]
 
 
+def test_the_table_of_built_in_models_is_that_of_the_saved_figures_and_of_the_files() -> None:
+    sys.path.insert(0, str(ROOT / "benchmarks"))
+    import built_in
+
+    saved = json.loads(built_in.SAVED.read_text(encoding="utf-8"))
+    page = built_in.PAGE.read_text(encoding="utf-8")
+    assert page == built_in.with_table(page, saved)
+    assert set(saved) == {
+        folder.name for folder in (ROOT / "pipeline" / "models").iterdir() if folder.is_dir()
+    }
+    for name, own in saved.items():
+        assert own["bytes"] == pytest.approx(built_in.size_of(name), rel=0.1), name
+
+
 def test_the_table_of_published_models_is_that_of_the_presets() -> None:
     from pipeline.presets import PRESETS
 
-    documented = table(ROOT / "docs" / "models.md", "The models", "preset")
+    documented = table(ROOT / "docs" / "models.md", "Published models", "preset")
     actual = {
         p.name: [
             *(p.what, p.licence, f"{p.n_parameters} M", ", ".join(map(str, p.dimensions))),
