@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from os import cpu_count
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -58,6 +59,11 @@ class BlockingResult:
     n_pairs_by_rule: dict[str, int]
     n_oversized_blocks: dict[str, int]
     searches: dict[str, Search] = field(default_factory=dict)
+
+    @property
+    def report(self) -> dict[str, Any]:
+        """The encoder's name and how neighbours were sought in each view, as plain values."""
+        return {"encoder": self.encoder.name} | {rule: asdict(s) for rule, s in self.searches.items()}
 
     def vectors_of(self, texts: Sequence[str]) -> Float32s:
         """A text for each item in, its vector out, shape (n items, dimensions).

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from blocking.errors import BlockingError
 from blocking.hub import pinned
-from blocking.protocols import BUILT_IN, CorpusEncoder, Encoder
+from blocking.protocols import AUTO, BUILT_IN, CorpusEncoder, Encoder
 
-__all__ = ["BUILT_IN", "CorpusEncoder", "Encoder", "load_encoder"]
+__all__ = ["AUTO", "BUILT_IN", "CorpusEncoder", "Encoder", "load_encoder"]
 
 
 def load_encoder(
@@ -21,7 +21,7 @@ def load_encoder(
     """An encoder's name in, the encoder out.
 
     Args:
-        name_or_path: a name of `BUILT_IN`, a local folder (an n-gram encoder's or a model's), or a hub id
+        name_or_path: a name of `BUILT_IN`, "auto" for the first of them, a local folder (an n-gram encoder's or a model's), or a hub id
             (`owner/model` or `owner/model@revision`).
         truncate_dim: leading dimensions to keep; rows are normalised again afterwards.
         device: "auto", "cpu" or "cuda".
@@ -32,6 +32,8 @@ def load_encoder(
     Raises:
         BlockingError: no such name, folder or model; a model of the wrong kind; a setting it cannot follow.
     """
+    if name_or_path == AUTO:
+        name_or_path = "hashing"
     if name_or_path in BUILT_IN and revision is not None:
         raise BlockingError(f"{name_or_path} is built in and has no revisions, got {revision!r}")
     if name_or_path == "hashing":

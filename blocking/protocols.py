@@ -14,6 +14,9 @@ from blocking.settings import Progress
 #: Encoders that need no model file; anything else is a local path or a hub id.
 BUILT_IN = {"hashing": "character n-grams and words, hashed and weighted by the corpus; nothing to download"}
 
+#: The name by which an encoder is left to be chosen: here, where no model is known, one that needs none.
+AUTO = "auto"
+
 
 class Encoder(Protocol):
     """Texts in, one vector each out.

@@ -20,7 +20,7 @@ class BlockingSettings:
     """Settings of `block`.
 
     Attributes:
-        encoder: built-in encoder name, local path or hub id, optionally `id@revision`.
+        encoder: built-in encoder name, "auto", local path or hub id, optionally `id@revision`.
         truncate_dim: keep this many leading dimensions of each vector (None: all of them).
         prompt: prompt name of the model, a text to put before every string, or a sentence with {} in it.
         batch_size: strings a forward pass takes at once (model encoders only).
@@ -39,7 +39,7 @@ class BlockingSettings:
         ivf_n_probe: cells that an IVF search looks into.
     """
 
-    encoder: str = "hashing"
+    encoder: str = "auto"
     truncate_dim: int | None = None
     prompt: str | None = None
     batch_size: int = 64

@@ -8,6 +8,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from blocking.encoders import AUTO
 from pipeline.authorships import write_authorships
 from pipeline.databases import is_address
 from pipeline.errors import AffilError, UsageError
@@ -163,6 +164,7 @@ def _model_files(settings: Settings) -> list[Path]:
         settings.parsing.model,
         str(shipped / "pair_scorer"),
         str(shipped / "parser"),
+        str(shipped / "encoder") if blocking.encoder == AUTO else None,
     )
     if settings.linking.registry:
         named += settings.linking.registry, settings.linking.model or str(shipped / "linker")

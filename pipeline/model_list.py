@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from importlib.resources import files
 from typing import Any
 
 from blocking import BlockingSettings, Encoder, load_encoder
-from blocking.encoders import BUILT_IN
+from blocking.encoders import AUTO, BUILT_IN
 from blocking.hub import pinned
+from blocking.neighbours import EXACT_ROWS
 from pipeline.errors import UsageError
 from pipeline.presets import PRESETS, Preset, locate, locate_kind
 from pipeline.scoring import BUILT_IN_RERANKER, NO_RERANKER
 
 #: The name under which settings ask for the encoder in the package.
 BUILT_IN_ENCODER = "built-in"
+#: Mentions above which "auto" is that encoder, and below which it is "hashing". While the search is exact both
+#: make equally good clusters; an index finds far more of the neighbours by trained vectors (`docs/scale.md`).
+AUTO_MENTIONS = EXACT_ROWS
 #: What lists call the reranker in the package: settings say "built-in", as of the encoder.
 SHIPPED_RERANKER = "reranker"
 
@@ -31,13 +36,19 @@ def reranker_source(name: str) -> str | None:
     return None if name == NO_RERANKER else locate(name)[1]
 
 
-def load_named_encoder(settings: BlockingSettings) -> Encoder:
+def load_named_encoder(settings: BlockingSettings, n_mentions: int = 0) -> Encoder:
     """The encoder that blocking's settings name: built in, a preset, a folder or a hub id.
+
+    Args:
+        settings: what names it.
+        n_mentions: how many will be encoded; "auto" goes by it.
 
     Raises:
         UsageError: the preset is a reranker, or was not trained for `truncate_dim`.
         BlockingError: no such model, a model of the wrong kind, a setting that it cannot follow.
     """
+    if settings.encoder == AUTO and n_mentions > AUTO_MENTIONS:
+        settings = replace(settings, encoder=BUILT_IN_ENCODER)
     preset, _ = locate_kind(settings.encoder, "encoder")
     if preset is not None:
         return _load_preset(preset, settings)

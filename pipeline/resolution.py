@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from blocking import BlockingResult, BlockingSettings, CandidatePairs, Encoder, block_between, block_in_detail
+from blocking.encoders import AUTO
 from blocking.neighbours import nearest_neighbours
 from pipeline.calibration import PlattScaling, calibrate
 from pipeline.cleaning import clean
@@ -101,7 +102,7 @@ def resolve(
         forms = normalize(mentions, settings.normalization)
         vocabulary = fit_vocabulary(forms, settings.scoring.model)
     with stage("block") as tick:
-        encoder = models.encoder or load_named_encoder(settings.blocking)
+        encoder = models.encoder or load_named_encoder(settings.blocking, len(forms))
         blocked = block_in_detail(
             forms.views, forms.keys, settings.blocking, encoder=encoder, on_progress=tick
         )
@@ -144,6 +145,7 @@ def resolve(
         sources=sources,
         judgements=judgements or Judgements(),
         linking=linking,
+        neighbours=blocked.report,
     )
 
 
@@ -195,7 +197,9 @@ class Models:
         registry = load_registry(settings.linking)
         if registry and settings.clustering.clusterer == KMEANS:
             raise UsageError("clusterer 'kmeans' makes no institutions to link; leave --registry out")
-        return cls(load_named_encoder(blocking), load_rescorer(scoring), registry)
+        # Which "auto" is, the number of mentions will tell; both are in the package.
+        encoder = None if blocking.encoder == AUTO else load_named_encoder(blocking)
+        return cls(encoder, load_rescorer(scoring), registry)
 
 
 def _between_clusters(
@@ -248,6 +252,7 @@ class Resolution:
     sources: pa.Table | None = None
     judgements: Judgements = field(default_factory=Judgements)
     linking: Linking | None = None
+    neighbours: dict[str, Any] = field(default_factory=dict)
 
     @cached_property
     def mentions(self) -> pd.DataFrame:
@@ -357,6 +362,7 @@ class Resolution:
             "settings_fingerprint": self.settings.fingerprint(),
             "counts": self.counts,
             "stages": self.stage_log.stages,
+            "neighbours": self.neighbours,
             "seconds": self.stage_log.seconds,
             "warnings": list(self.warnings),
             "silhouette": [{"n_clusters": n, "silhouette": round(value, 6)} for n, value in tried.items()],
