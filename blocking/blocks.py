@@ -6,7 +6,6 @@ import logging
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
-from os import cpu_count
 from typing import Any
 
 import numpy as np
@@ -27,6 +26,7 @@ from blocking.keys import (
 from blocking.neighbours import Search, search_neighbours
 from blocking.pairs import RULES, CandidatePairs, Float32s, Int64s
 from blocking.settings import BlockingSettings, Progress
+from blocking.workers import n_workers
 
 log = logging.getLogger(__name__)
 
@@ -267,7 +267,7 @@ def cosines(a: Int64s, b: Int64s, vectors: Float32s) -> Float32s:
         known = np.flatnonzero(is_known) + start
         found[known] = np.einsum("ij,ij->i", vectors[a[known]], vectors[b[known]])
 
-    with ThreadPoolExecutor(cpu_count() or 1) as pool:
+    with ThreadPoolExecutor(n_workers()) as pool:
         list(pool.map(fill, range(0, len(a), _SIMILARITY_CHUNK)))
     np.clip(found, -1, 1, out=found)
     return found

@@ -21,8 +21,8 @@ def load_encoder(
     """An encoder's name in, the encoder out.
 
     Args:
-        name_or_path: a name of `BUILT_IN`, "auto" for the first of them, a local folder (an n-gram encoder's or a model's), or a hub id
-            (`owner/model` or `owner/model@revision`).
+        name_or_path: a name of `BUILT_IN`, "auto" for the first of them, a local folder (an n-gram
+            encoder's or a model's), or a hub id (`owner/model` or `owner/model@revision`).
         truncate_dim: leading dimensions to keep; rows are normalised again afterwards.
         device: "auto", "cpu" or "cuda".
         batch_size: texts in one forward pass.

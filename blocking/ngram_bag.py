@@ -7,7 +7,6 @@ import re
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
-from os import cpu_count
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from blocking.pairs import Float32s
 from blocking.protocols import normalise_rows
 from blocking.settings import Progress, at_least
 from blocking.text_features import hashed_features
+from blocking.workers import n_workers
 
 FORMAT, VERSION = "ngram-bag", 1
 CONFIG_FILE, WEIGHTS_FILE = "config.json", "model.safetensors"
@@ -110,7 +110,7 @@ class NgramBagEncoder:
             vectors[start : start + _CHUNK] = normalise_rows(self.sums(texts[start : start + _CHUNK]))
 
         # SciPy and NumPy let go of the interpreter in their loops, so threads do use several cores.
-        with ThreadPoolExecutor(cpu_count() or 1) as pool:
+        with ThreadPoolExecutor(n_workers()) as pool:
             for start, _ in zip(starts, pool.map(fill, starts), strict=True):
                 if on_progress:
                     on_progress(min(start + _CHUNK, len(texts)), len(texts))

@@ -113,6 +113,11 @@ def _settle_logs(is_quiet: bool) -> None:
         logger.propagate = False
 
 
+def _use_workers(context: click.Context, option: click.Parameter, number: int | None) -> None:
+    if number is not None:
+        os.environ["AFFIL_WORKERS"] = str(number)
+
+
 def _quiet_options(command: Callable[..., Any]) -> Callable[..., Any]:
     as_json = click.option(
         "--json", "as_json", is_flag=True, help="Print JSON for scripts, no tables and no bars."
@@ -165,6 +170,13 @@ def main() -> None:
 )
 @click.option(
     "--previous", type=click.Path(path_type=Path), help="An older run; institutions that go on keep its ids."
+)
+@click.option(
+    "--workers",
+    type=click.IntRange(min=1),
+    expose_value=False,
+    callback=_use_workers,
+    help="Threads and processes to use.  [default: all cores]",
 )
 @click.option("--into", metavar="ADDRESS", help="DuckDB file that gets the tables too (duckdb:///FILE).")
 @click.option("--overwrite", is_flag=True, help="Replace a run of other input or settings, and its tables.")

@@ -17,8 +17,8 @@ from pipeline.scoring import BUILT_IN_RERANKER, NO_RERANKER
 
 #: The name under which settings ask for the encoder in the package.
 BUILT_IN_ENCODER = "built-in"
-#: Mentions above which "auto" is that encoder, and below which it is "hashing". While the search is exact both
-#: make equally good clusters; an index finds far more of the neighbours by trained vectors (`docs/scale.md`).
+#: Mentions above which "auto" is that encoder, and below which it is "hashing". While the search is exact
+#: both make equally good clusters; an index finds far more of the neighbours by trained vectors.
 AUTO_MENTIONS = EXACT_ROWS
 #: What lists call the reranker in the package: settings say "built-in", as of the encoder.
 SHIPPED_RERANKER = "reranker"

@@ -89,7 +89,7 @@ class Cleaned:
             raise AffilError("cleaning must give one text for each affiliation")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Mention:
     """One organisation as one string names it. `organization` is `""` where the string names none."""
 

@@ -26,6 +26,7 @@ FLOORS = (
         "works",
         "rows",
         "stage_log",
+        "processes",
     ),
     (
         *(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
@@ -18,6 +19,7 @@ from pipeline.parsing.features import tokens_of
 from pipeline.parsing.reading import INDEPENDENT, STRENGTH, Reading, claim, distinct, read
 from pipeline.parsing.segments import Part
 from pipeline.parsing.tagger import Tagger
+from pipeline.processes import in_processes
 from pipeline.records import MAIN, PARENT, PARTNER, Cleaned, Mention, Mentions, Progress, SetAside
 from pipeline.text import compare
 
@@ -70,20 +72,21 @@ def parse(
         UsageError: a model that is missing, damaged or of another kind.
     """
     settings = settings or ParsingSettings()
-    tagger = load_tagger(settings)
+    load_tagger(settings)
     numbers: list[int] = []
     mentions: list[Mention] = []
     places: list[int] = []
     n = len(cleaned.text)
-    for start in range(0, n, _CHUNK):
-        texts = cleaned.text[start : start + _CHUNK]
-        for number, found in enumerate(_parse_all(texts, settings, tagger), start):
+    number = 0
+    for parsed in in_processes(partial(_parse_chunk, settings=settings), cleaned.text, _CHUNK):
+        for found in parsed:
             if cleaned.text[number] and not found:
                 places.append(number)
             numbers.extend([number] * len(found))
             mentions.extend(found)
+            number += 1
         if on_progress:
-            on_progress(min(start + _CHUNK, n), n)
+            on_progress(number, n)
     strings = cleaned.affiliations
     aside = SetAside(
         string=[strings.affiliation[i] for i in places],
@@ -100,6 +103,10 @@ def parse_text(text: str, settings: ParsingSettings | None = None) -> tuple[Ment
     settings = settings or ParsingSettings()
     (found,) = _parse_all([text], settings, load_tagger(settings))
     return found
+
+
+def _parse_chunk(texts: Sequence[str], settings: ParsingSettings) -> list[tuple[Mention, ...]]:
+    return _parse_all(texts, settings, load_tagger(settings))
 
 
 def _parse_all(

@@ -122,8 +122,13 @@ def distinct(segments: Sequence[Segment]) -> list[Segment]:
     """Segments without repeats of one name in one string."""
     seen: dict[str, Segment] = {}
     for s in segments:
-        seen.setdefault(name_key(compare(s.text)), s)
+        seen.setdefault(_name_key(s.text), s)
     return list(seen.values())
+
+
+@lru_cache(maxsize=1 << 16)
+def _name_key(text: str) -> str:
+    return name_key(compare(text))
 
 
 def _is_named(part: Part, is_place_of_string: bool) -> bool:

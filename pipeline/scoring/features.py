@@ -12,7 +12,6 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
-from os import cpu_count
 from typing import Any
 
 import numpy as np
@@ -22,6 +21,7 @@ from rapidfuzz.process import cpdist
 from scipy import sparse
 
 from blocking.keys import distinct_with_places
+from blocking.workers import n_workers
 from pipeline.concepts import concept_text
 from pipeline.lexicon import CLASSES, Lexicon, initials, keys_of
 from pipeline.records import Forms, Int64s
@@ -148,7 +148,7 @@ class PairFeatures:
             )
 
         # rapidfuzz, NumPy and SciPy let go of the interpreter in their loops: threads do use several cores.
-        with ThreadPoolExecutor(cpu_count() or 1) as pool:
+        with ThreadPoolExecutor(n_workers()) as pool:
             list(pool.map(fill, range(0, len(left), _PART)))
         return found
 

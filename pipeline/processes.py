@@ -1,0 +1,50 @@
+"""Work in several processes: the work on texts is Python's own, so that threads would wait for each other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
+
+from blocking.workers import n_workers
+from pipeline.errors import AffilError
+
+T = TypeVar("T")
+R = TypeVar("R")
+#: Texts below which processes cost more than they save: each loads the word lists, some two seconds.
+LEAST = 20_000
+#: Seconds after which a process without work ends.
+_IDLE_SECONDS = 15
+
+
+def in_processes(
+    work: Callable[[Sequence[T]], R], items: Sequence[T], chunk: int, least: int = LEAST
+) -> Iterator[R]:
+    """What `work` makes of each chunk of the items, in order, as it is asked for.
+
+    Processes are started afresh (no fork) and do not run the caller's main module again, so that scripts need
+    no guard and notebooks work. How many, `AFFIL_WORKERS` says; with one, and for few items, none is started.
+
+    Args:
+        work: a function that can be pickled, as its arguments and results must be.
+        items: what to work on.
+        chunk: items handed over at a time.
+        least: items from which on processes are started.
+
+    Raises:
+        AffilError: a process was killed, as systems do where memory runs out.
+    """
+    chunks = (items[start : start + chunk] for start in range(0, len(items), chunk))
+    if len(items) < least or n_workers() == 1:
+        yield from map(work, chunks)
+        return
+    from joblib import Parallel, delayed, parallel_config
+    from joblib.externals.loky.process_executor import BrokenProcessPool
+
+    try:
+        with parallel_config(backend="loky", n_jobs=n_workers(), idle_worker_timeout=_IDLE_SECONDS):
+            yield from Parallel(return_as="generator", max_nbytes=None)(delayed(work)(c) for c in chunks)
+    except BrokenProcessPool as error:
+        raise AffilError(
+            "a process that worked on strings was ended by the system, which is short of memory; close other"
+            " programs, or run with --workers 1"
+        ) from error

@@ -1,0 +1,85 @@
+"""Work in several processes: the same results, scripts without a guard, processes that die."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from blocking.errors import BlockingError
+from blocking.workers import n_workers
+from pipeline.errors import AffilError
+from pipeline.processes import in_processes
+
+SCRIPT = """
+from pipeline.folding import fold_values
+from pipeline.cleaning import cleaning, clean
+from pipeline.parsing import parse
+from pipeline import processes
+
+processes.in_processes.__defaults__ = (1,)  # As if there were many strings.
+cleaning._LEAST_FOR_PROCESSES = 1
+rows = [f"Dept {i}, University of Place {i % 7}, Lyon, France" for i in range(5000)]
+mentions = parse(clean(fold_values(rows).affiliations))
+print(*[(m.organization, m.city, m.units) for m in mentions.mention], sep="\\n")
+"""
+
+
+def doubled(items: Sequence[int]) -> list[tuple[int, int]]:
+    return [(2 * i, os.getpid()) for i in items]
+
+
+def dies(items: Sequence[int]) -> int:
+    if 7 in items:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return len(items)
+
+
+def test_chunks_come_back_in_order_from_other_processes(monkeypatch):
+    monkeypatch.setenv("AFFIL_WORKERS", "2")
+    found = [pair for chunk in in_processes(doubled, range(1000), 10, least=1) for pair in chunk]
+    assert [value for value, _ in found] == list(range(0, 2000, 2))
+    assert os.getpid() not in {process for _, process in found}
+    few = [pair for chunk in in_processes(doubled, range(10), 3) for pair in chunk]
+    assert {process for _, process in few} == {os.getpid()}
+
+
+def test_a_process_that_is_killed_is_one_line_with_the_remedy(monkeypatch):
+    monkeypatch.setenv("AFFIL_WORKERS", "2")
+    with pytest.raises(AffilError, match="--workers 1"):
+        list(in_processes(dies, range(20), 5, least=1))
+
+
+def test_a_script_without_a_guard_gives_the_same_with_one_process_and_with_two(tmp_path: Path):
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT)
+    root = str(Path(__file__).parents[2])
+    outputs = [
+        subprocess.run(
+            [sys.executable, str(script)],
+            env=os.environ | {"AFFIL_WORKERS": number, "PYTHONPATH": root},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for number in ("1", "2")
+    ]
+    assert outputs[0] == outputs[1]
+    assert len(outputs[0].splitlines()) == 5000
+
+
+@pytest.mark.parametrize("said", ["0", "-1", "two", "1.5"])
+def test_a_wrong_number_of_workers_is_refused(monkeypatch, said):
+    monkeypatch.setenv("AFFIL_WORKERS", said)
+    with pytest.raises(BlockingError, match="AFFIL_WORKERS must be a whole number of 1 or more"):
+        n_workers()
+
+
+def test_by_default_all_cores_that_may_be_used(monkeypatch):
+    monkeypatch.delenv("AFFIL_WORKERS", raising=False)
+    assert 1 <= n_workers() <= (os.cpu_count() or 1)
