@@ -18,7 +18,7 @@ from pipeline.linking.candidates import NAMES as CHOICE_FEATURES
 from pipeline.linking.candidates import Candidates, candidates
 from pipeline.linking.features import NAMES as NAME_FEATURES
 from pipeline.linking.features import RegistryFacts, link_features
-from pipeline.linking.names import name_forms
+from pipeline.linking.prepared import registry_names
 from pipeline.linking.settings import LinkingSettings
 from pipeline.records import Float64s, Forms, Int64s, Progress
 from pipeline.registry import Registry
@@ -91,7 +91,7 @@ def _load(folder: str | None) -> LinkModel:
 
 def registry_facts(registry: Registry) -> RegistryFacts:
     """A registry to what linking asks of it; made once for many calls."""
-    return RegistryFacts(registry, name_forms(registry))
+    return RegistryFacts(registry, registry_names(registry))
 
 
 def link(

@@ -10,7 +10,7 @@ import numpy as np
 
 from pipeline.normalization import NormalizationSettings, normalize
 from pipeline.places import Gazetteer
-from pipeline.records import Affiliations, Forms, Mention, Mentions
+from pipeline.records import Affiliations, Forms, Int64s, Mention, Mentions
 from pipeline.registry import Names, Registry
 from pipeline.registry.schema import ACRONYM
 
@@ -31,16 +31,28 @@ class NameForms:
     names: Names
 
 
-def name_forms(registry: Registry, settings: NormalizationSettings | None = None) -> NameForms:
-    """The names of a registry, each at the place of its record, in the forms that mentions have.
-
-    Names of records that nothing stands for (withdrawn without a successor) are left out.
-    """
+def linked_names(registry: Registry) -> Names:
+    """The names of records that can be linked to: not of those that nothing stands for (withdrawn ones)."""
     every = registry.names
     kept = np.flatnonzero(registry.current[every.record] >= 0)
-    names = Names(every.record[kept], [every.value[i] for i in kept.tolist()], every.kind[kept])
+    return Names(every.record[kept], [every.value[i] for i in kept.tolist()], every.kind[kept])
+
+
+def name_forms(
+    registry: Registry, settings: NormalizationSettings | None = None, *, only: Int64s | None = None
+) -> NameForms:
+    """The names of a registry, each at the place of its record, in the forms that mentions have.
+
+    Args:
+        registry: its `linked_names` are taken.
+        settings: how names are normalised.
+        only: numbers of the names to take, ascending; None takes all.
+    """
+    every = linked_names(registry)
     city, region, country = (registry.place(part) for part in ("city", "region", "country_code"))
-    acronyms = _acronyms(names, len(registry))
+    acronyms, names = _acronyms(every, len(registry)), every
+    if only is not None:
+        names = Names(every.record[only], [every.value[i] for i in only.tolist()], every.kind[only])
     mentions = []
     for record, value in zip(names.record.tolist(), names.value, strict=True):
         name = bare_name(value)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -13,6 +13,7 @@ import numpy as np
 
 from pipeline.errors import AffilError
 from pipeline.registry.files import RegistrySchemaError, csv_records, json_records, opened
+from pipeline.registry.registry import Registry
 from pipeline.registry.relations import Edges, in_cycles
 from pipeline.registry.ror import json_row
 from pipeline.registry.schema import DISPLAY, RELATIONS, STATUSES, Row, arrow_schema
@@ -35,8 +36,16 @@ class ImportReport:
     warnings: list[str]
 
 
-def import_registry(source: str | Path, output: str | Path) -> ImportReport:
+def import_registry(
+    source: str | Path, output: str | Path, prepare: Callable[[Registry], pa.Table] | None = None
+) -> ImportReport:
     """A published registry (zip, JSON, JSONL, CSV) to a registry file at `output`, whole or not at all.
+
+    Args:
+        source: the file as published.
+        output: the file to write.
+        prepare: what is kept in the file besides the records: with `pipeline.linking.prepared` runs need not
+            prepare the names again; None keeps nothing.
 
     Raises:
         UsageError: no such file, or one of another schema.
@@ -52,7 +61,7 @@ def import_registry(source: str | Path, output: str | Path) -> ImportReport:
     if not batches:
         raise AffilError(f"{source} holds no record with a name; nothing was written")
     table = _with_sound_relations(pa.Table.from_batches(batches), counts)
-    write_parquet(table, output)
+    write_parquet(prepare(Registry(table)) if prepare else table, output)
     status = Counter(table["status"].to_pylist())
     n_names = int(np.diff(table["names"].combine_chunks().offsets.to_numpy()).sum())
     return ImportReport(len(table), n_names, dict(sorted(status.items())), _warnings(counts))

@@ -19,6 +19,7 @@ from pipeline.registry.schema import (
     FORMAT,
     FORMAT_KEY,
     KINDS,
+    NAME_FORMS,
     PARENT,
     PREDECESSOR,
     SUCCESSOR,
@@ -88,7 +89,8 @@ class Registry:
                 f"{path} is no registry file; make one of it with `affil registry import`"
             ) from error
         version = (table.schema.metadata or {}).get(FORMAT_KEY)
-        if version != FORMAT or table.schema.names != arrow_schema().names:
+        names = [name for name in table.schema.names if name != NAME_FORMS]
+        if version != FORMAT or names != arrow_schema().names:
             raise UsageError(
                 f"{path} is no registry file of this version ({FORMAT.decode()}); import the registry again"
             )

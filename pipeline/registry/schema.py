@@ -10,6 +10,9 @@ if TYPE_CHECKING:
 #: Under this key of the Parquet metadata stands the version; a file of another version is refused.
 FORMAT_KEY, FORMAT = b"affiliation-resolver registry", b"1"
 
+#: Column that an import adds: the names as models compare them (`pipeline.linking.prepared`).
+NAME_FORMS = "name_forms"
+
 #: What a name can be; one name can be several of them.
 DISPLAY, LABEL, ALIAS, ACRONYM = "display", "label", "alias", "acronym"
 KINDS = (DISPLAY, LABEL, ALIAS, ACRONYM)

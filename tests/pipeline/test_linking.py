@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ from pipeline.cli import main
 from pipeline.errors import UsageError
 from pipeline.folding import fold_values
 from pipeline.link_job import links_table
-from pipeline.linking import LinkingSettings, LinkModel, Links, link, registry_facts
+from pipeline.linking import LinkingSettings, LinkModel, Links, link, prepared, registry_facts
 from pipeline.linking import candidates as choice
 from pipeline.linking.features import NAMES as NAME_FEATURES
 from pipeline.linking.features import RegistryFacts, link_features
@@ -188,6 +189,31 @@ def _facts() -> RegistryFacts:
 @pytest.fixture(scope="module", autouse=True)
 def _kept(facts: RegistryFacts) -> None:
     _FACTS[:] = [facts]
+
+
+def test_names_prepared_at_the_import_are_those_prepared_now(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    source = ROOT / "examples" / "registry.csv"
+    import_registry(source, tmp_path / "plain.parquet")
+    import_registry(source, tmp_path / "kept.parquet", prepared)
+    plain, kept = (Registry.read(tmp_path / f"{name}.parquet") for name in ("plain", "kept"))
+    made, read = (registry_facts(registry).names for registry in (plain, kept))
+    assert made.names.value == read.names.value and np.array_equal(made.names.record, read.names.record)
+    for name, column in vars(made.forms).items():
+        assert (
+            np.array_equal(column, vars(read.forms)[name])
+            if name == "is_main"
+            else (column == vars(read.forms)[name])
+        ), name
+    assert caplog.text == ""
+    # A file of a version that made other forms is not trusted.
+    other = replace(made, forms=replace(made.forms, context=[f"{c} x" for c in made.forms.context]))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("pipeline.linking.prepared.name_forms", lambda _: other)
+        stale = Registry(prepared(plain))
+    assert registry_facts(stale).names.forms.context == made.forms.context
+    assert "import it again" in caplog.text
 
 
 def test_the_shipped_linker_is_whole() -> None:
