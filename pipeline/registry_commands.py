@@ -25,10 +25,10 @@ def import_file(file: Path, output: Path, quiet: bool, as_json: bool) -> None:
     FILE is a ROR release (the zip as it comes, its JSON or CSV, schema 1 or 2), JSONL of such records, or a
     CSV of your own with columns id and name (docs/registry.md).
     """
-    from pipeline.linking import prepared
+    from pipeline.linking import prepare_names
     from pipeline.registry import import_registry
 
-    found = import_registry(file, output, prepared)
+    found = import_registry(file, output, prepare_names)
     if as_json:
         click.echo(json.dumps({"file": str(output)} | dataclasses.asdict(found)))
     elif not quiet:

@@ -3,7 +3,7 @@
 from pipeline.linking.dating import Timeline, timeline
 from pipeline.linking.features import RegistryFacts
 from pipeline.linking.linker import LinkModel, Links, link, registry_facts
-from pipeline.linking.prepared import prepared
+from pipeline.linking.prepared import prepare_names
 from pipeline.linking.run import Linking, link_run, load_registry
 from pipeline.linking.said import Said
 from pipeline.linking.settings import LinkingSettings
@@ -23,7 +23,7 @@ __all__ = [
     "link_run",
     "load_registry",
     "merged",
-    "prepared",
+    "prepare_names",
     "registry_facts",
     "timeline",
     "vote",

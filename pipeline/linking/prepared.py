@@ -24,7 +24,7 @@ _KEYS = (SAME_FORM, ACRONYM_PLACE, SHARED_KEY)
 _N_CHECKED = 300
 
 
-def prepared(registry: Registry) -> pa.Table:
+def prepare_names(registry: Registry) -> pa.Table:
     """A registry to its table with one column more: for each record the forms of its names.
 
     Names of records that nothing stands for have none.

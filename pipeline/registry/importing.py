@@ -44,8 +44,8 @@ def import_registry(
     Args:
         source: the file as published.
         output: the file to write.
-        prepare: what is kept in the file besides the records: with `pipeline.linking.prepared` runs need not
-            prepare the names again; None keeps nothing.
+        prepare: what is kept in the file besides the records: with `pipeline.linking.prepare_names` runs
+            need not prepare the names again; None keeps nothing.
 
     Raises:
         UsageError: no such file, or one of another schema.

@@ -20,7 +20,7 @@ from pipeline.cli import main
 from pipeline.errors import UsageError
 from pipeline.folding import fold_values
 from pipeline.link_job import links_table
-from pipeline.linking import LinkingSettings, LinkModel, Links, link, prepared, registry_facts
+from pipeline.linking import LinkingSettings, LinkModel, Links, link, prepare_names, registry_facts
 from pipeline.linking import candidates as choice
 from pipeline.linking.features import NAMES as NAME_FEATURES
 from pipeline.linking.features import RegistryFacts, link_features
@@ -196,7 +196,7 @@ def test_names_prepared_at_the_import_are_those_prepared_now(
 ) -> None:
     source = ROOT / "examples" / "registry.csv"
     import_registry(source, tmp_path / "plain.parquet")
-    import_registry(source, tmp_path / "kept.parquet", prepared)
+    import_registry(source, tmp_path / "kept.parquet", prepare_names)
     plain, kept = (Registry.read(tmp_path / f"{name}.parquet") for name in ("plain", "kept"))
     made, read = (registry_facts(registry).names for registry in (plain, kept))
     assert made.names.value == read.names.value and np.array_equal(made.names.record, read.names.record)
@@ -211,7 +211,7 @@ def test_names_prepared_at_the_import_are_those_prepared_now(
     other = replace(made, forms=replace(made.forms, context=[f"{c} x" for c in made.forms.context]))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("pipeline.linking.prepared.name_forms", lambda _: other)
-        stale = Registry(prepared(plain))
+        stale = Registry(prepare_names(plain))
     assert registry_facts(stale).names.forms.context == made.forms.context
     assert "import it again" in caplog.text
 
