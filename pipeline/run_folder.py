@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline.errors import AffilError, UsageError
 from pipeline.settings import Settings
 from pipeline.tables import TABLES, RunFrames, schema_of
-from pipeline.writing import unwritable, write_csv, write_json, write_parquet, write_text
+from pipeline.writing import unwritable, write_csv, write_frame, write_json, write_text
 
 if TYPE_CHECKING:
     from pipeline.evaluation import Evaluation
@@ -180,9 +180,9 @@ def write_tables(folder: Path, frames: RunFrames) -> None:
         frame = getattr(frames, name)
         if frame is None:
             continue
-        table = pa.Table.from_pandas(frame, schema=schema_of(frame), preserve_index=False)
-        write_parquet(table, folder / f"{name}.parquet")
+        write_frame(frame, schema_of(frame), folder / f"{name}.parquet")
         if name in _ALSO_CSV:
+            table = pa.Table.from_pandas(frame, schema=schema_of(frame), preserve_index=False)
             write_csv(table, folder / f"{name}.csv")
 
 
@@ -199,7 +199,11 @@ def read_frames(folder: str | Path) -> RunFrames:
     if read_manifest(root) is None:
         raise UsageError(f"{root} is no finished run; give the output folder of `affil resolve`")
     try:
-        frames = RunFrames(*(pd.read_parquet(root / f"{name}.parquet") for name in TABLES))
+        # Millions of pairs name each mention many times over: kept as categories.
+        repeated = {"pairs": ["left_mention_id", "right_mention_id"]}
+        frames = RunFrames(
+            *(pd.read_parquet(root / f"{t}.parquet", read_dictionary=repeated.get(t)) for t in TABLES)
+        )
         more = {name: root / f"{name}.parquet" for name in ("judgements", "timeline")}
         return replace(frames, **{name: pd.read_parquet(p) for name, p in more.items() if p.exists()})
     except (OSError, pa.ArrowException) as error:

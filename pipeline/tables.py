@@ -100,16 +100,22 @@ def pairs_frame(matches: Matches, found: Consolidated) -> pd.DataFrame:
     import pandas as pd
 
     pairs = matches.pairs
-    ids = np.array(found.mention_id, object)
+    # As categories: millions of pairs name each mention many times over.
+
+    kind = pd.CategoricalDtype(pd.Index(found.mention_id))
     names = {
         bits: "+".join(r for i, r in enumerate(RULES) if bits >> i & 1)
-        for bits in np.unique(pairs.rule).tolist()
+        for bits in np.flatnonzero(np.bincount(pairs.rule)).tolist()
     }
+    rules = sorted(names.values())
+    number = np.zeros(256, np.int8)
+    for bits, name in names.items():
+        number[bits] = rules.index(name)
     return pd.DataFrame(
         {
-            "left_mention_id": ids[pairs.left],
-            "right_mention_id": ids[pairs.right],
-            "rule": pd.Categorical(pd.Series(pairs.rule).map(names), categories=sorted(names.values())),
+            "left_mention_id": pd.Categorical.from_codes(pairs.left.astype(np.int32), dtype=kind),
+            "right_mention_id": pd.Categorical.from_codes(pairs.right.astype(np.int32), dtype=kind),
+            "rule": pd.Categorical.from_codes(number[pairs.rule], categories=rules),
             "similarity": pairs.similarity,
             "logit": pairs.logit,
             "rescored_logit": pairs.rescored,

@@ -16,11 +16,14 @@ from typing import TYPE_CHECKING, Literal, TextIO
 from pipeline.errors import AffilError
 
 if TYPE_CHECKING:
+    import pandas as pd
     import pyarrow as pa
 
 #: A spreadsheet takes a cell that begins with one of these for a formula (OWASP, "CSV injection").
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 _BATCH_ROWS = 65_536
+#: Rows of a frame that are turned into a table, and into a row group, at a time.
+_FRAME_ROWS = 1 << 20
 _REMEDIES = {
     errno.ENOSPC: ("no space left", "free some space or choose another --output"),
     errno.EDQUOT: ("no space left in the disk quota", "free some space or choose another --output"),
@@ -101,6 +104,17 @@ def write_parquet(table: pa.Table, path: str | Path) -> None:
 
     with atomic_path(path) as temporary:
         pq.write_table(table, temporary, compression="zstd")
+
+
+def write_frame(frame: pd.DataFrame, schema: pa.Schema, path: str | Path) -> None:
+    """A frame and the types of its columns in, a zstd Parquet file at `path` out; some rows at a time."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    with atomic_path(path) as temporary, pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
+        for start in range(0, max(len(frame), 1), _FRAME_ROWS):
+            part = frame.iloc[start : start + _FRAME_ROWS]
+            writer.write_table(pa.Table.from_pandas(part, schema=schema, preserve_index=False))
 
 
 def write_csv(table: pa.Table, path: str | Path) -> None:

@@ -275,19 +275,24 @@ def weakest_links(mentions: pd.DataFrame, pairs: pd.DataFrame, n: int) -> pd.Dat
     A tree of the most probable pairs (maximum spanning tree) spans each institution; a weak link in it
     is one that no better chain replaces.
     """
-    entity = dict(zip(mentions["mention_id"], mentions["entity_id"], strict=True))
-    number = {m: i for i, m in enumerate(mentions["mention_id"])}
-    inside = pairs[pairs["left_mention_id"].map(entity) == pairs["right_mention_id"].map(entity)]
-    left = inside["left_mention_id"].map(number).to_numpy(np.int64)
-    right = inside["right_mention_id"].map(number).to_numpy(np.int64)
-    chosen = spanning_forest(left, right, inside["probability"].to_numpy(), len(mentions))
-    found = inside.iloc[chosen].sort_values(["probability", "left_mention_id", "right_mention_id"]).head(n)
-    raw = dict(zip(mentions["mention_id"], mentions["affiliation"], strict=True))
-    return found.assign(
-        entity_id=found["left_mention_id"].map(entity),
-        left=found["left_mention_id"].map(raw),
-        right=found["right_mention_id"].map(raw),
-    ).reset_index(drop=True)
+    import pandas as pd
+
+    ids = pd.Index(mentions["mention_id"])
+    left, right = (ids.get_indexer(pd.Index(pairs[f"{side}_mention_id"])) for side in ("left", "right"))
+    entity = pd.factorize(mentions["entity_id"])[0]
+    inside = np.flatnonzero(entity[left] == entity[right])
+    left, right = left[inside].astype(np.int64), right[inside].astype(np.int64)
+    probability = pairs["probability"].to_numpy()[inside]
+    chosen = spanning_forest(left, right, probability, len(mentions))
+    found = pairs.iloc[inside[chosen]].assign(
+        left_mention_id=ids[left[chosen]],
+        right_mention_id=ids[right[chosen]],
+        entity_id=mentions["entity_id"].to_numpy()[left[chosen]],
+        left=mentions["affiliation"].to_numpy()[left[chosen]],
+        right=mentions["affiliation"].to_numpy()[right[chosen]],
+    )
+    ordered = found.sort_values(["probability", "left_mention_id", "right_mention_id"])
+    return ordered.head(n).reset_index(drop=True)
 
 
 def _row(mentions: pd.DataFrame, asked: str) -> int:
