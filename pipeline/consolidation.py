@@ -10,7 +10,7 @@ import hashlib
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -38,7 +38,9 @@ class Institution:
     Attributes:
         entity_id: stable whatever the input order: it derives from the smallest mention id.
         preferred_name: name for people.
-        variant_names: other names, the most frequent first.
+        variant_names: other names, the most frequent first; last those that only a registry has.
+        variant_counts: occurrences of each variant name, 0 for those that only a registry has.
+        variant_languages: language of each variant name where a registry says it (ISO 639-1), else None.
         n_mentions: mentions, also those in strings whose main organisation is another.
         n_occurrences: rows whose main organisation it is; rows of all its strings where it is never that.
         confidence: mean match probability of the members, 0 to 1.
@@ -46,12 +48,14 @@ class Institution:
             person and no pair speaks for it; None for a single mention.
         has_organization: whether any member names an organisation (a department alone does not).
         registry: the record of a registry that it is, None for none.
-        from_registry: names of the attributes that were taken from it; the strings say the others.
+        sources: for `preferred_name`, `variant_names`, `acronyms`, `city`, `region` and `country_code` where
+            each value is from, in the order of the values: a mention id, or `registry:` and its field.
     """
 
     entity_id: str
     preferred_name: str
     variant_names: tuple[str, ...]
+    variant_counts: tuple[int, ...]
     acronyms: tuple[str, ...]
     city: str | None
     region: str | None
@@ -62,7 +66,9 @@ class Institution:
     weakest_link: float | None
     has_organization: bool
     registry: RegistryRecord | None = None
-    from_registry: tuple[str, ...] = ()
+    preferred_count: int = 0
+    variant_languages: tuple[str | None, ...] = ()
+    sources: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -147,11 +153,22 @@ def _record(
     region = _vote((forms.region[i], weight[i]) for i in here if forms.city[i] in (city, None))
     mean, best = links
     index = np.array(members)
+    variants = tuple(n for n in names if n != preferred)[: settings.max_variants or None]
+    acronyms = tuple(_ranked((a, weight[i]) for i in members for a in forms.acronyms[i]))
+    by_weight = sorted(members, key=lambda i: -weight[i])
+    named = _first((name[i], ids[i]) for i in by_weight)
+    stated = _first((a, ids[i]) for i in by_weight for a in forms.acronyms[i])
+    where = (
+        ("city", city, forms.city),
+        ("region", region, forms.region),
+        ("country_code", country, forms.country_code),
+    )
     return Institution(
         entity_id=entity_id(min(ids[i] for i in members)),
         preferred_name=preferred,
-        variant_names=tuple(n for n in names if n != preferred)[: settings.max_variants or None],
-        acronyms=tuple(_ranked((a, weight[i]) for i in members for a in forms.acronyms[i])),
+        variant_names=variants,
+        variant_counts=tuple(names[n] for n in variants),
+        acronyms=acronyms,
         city=city,
         region=region,
         country_code=country,
@@ -160,7 +177,27 @@ def _record(
         confidence=float(mean[index].mean()),
         weakest_link=float(best[index].min()) if len(members) > 1 else None,
         has_organization=any(forms.organization[i] for i in members),
+        preferred_count=names[preferred],
+        variant_languages=(None,) * len(variants),
+        sources={
+            "preferred_name": (named[preferred],),
+            "variant_names": tuple(named[n] for n in variants),
+            "acronyms": tuple(stated[a] for a in acronyms),
+        }
+        | {
+            part: (next(ids[i] for i in by_weight if column[i] == value),)
+            for part, value, column in where
+            if value is not None
+        },
     )
+
+
+def _first(values: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """Keys with values, the first value of each key."""
+    found: dict[str, str] = {}
+    for key, value in values:
+        found.setdefault(key, value)
+    return found
 
 
 def _name_of(mention: Mention, display: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -247,6 +247,14 @@ class Matches:
         return len(self.probability)
 
 
+class RelatedRecord(NamedTuple):
+    """A record before or after another: `year` is the last of an earlier, the first of a later one."""
+
+    id: str
+    name: str
+    year: int | None
+
+
 @dataclass(frozen=True, slots=True)
 class RegistryRecord:
     """What a registry says of an institution.
@@ -255,22 +263,30 @@ class RegistryRecord:
         id: as published.
         name: the name that the registry displays.
         probability: that the institution is this record, 0 to 1.
+        names: every name of the record with its language (ISO 639-1, None where the registry has none).
         latitude, longitude: degrees north and east (WGS 84).
-        types, domains: as published.
+        established: year.
+        types, domains, links: as published.
         external_ids: `system:identifier`, such as `isni:0000000121138138`.
         parent_ids, child_ids: ids of records that it is a part of, and that are parts of it.
+        earlier, later: the closed records that it stands for, oldest first, and those that followed it.
     """
 
     id: str
     name: str
     probability: float
+    names: tuple[tuple[str, str | None], ...]
     city: str | None
     region: str | None
     country_code: str | None
     latitude: float | None
     longitude: float | None
+    established: int | None
     types: tuple[str, ...]
     domains: tuple[str, ...]
+    links: tuple[str, ...]
     external_ids: tuple[str, ...]
     parent_ids: tuple[str, ...]
     child_ids: tuple[str, ...]
+    earlier: tuple[RelatedRecord, ...]
+    later: tuple[RelatedRecord, ...]

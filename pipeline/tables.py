@@ -68,9 +68,10 @@ def mentions_frame(
 def institutions_frame(found: Consolidated, *, has_registry: bool = False) -> pd.DataFrame:
     """Institution records, one row each, the most frequent first; more columns where a registry was asked."""
     records = found.institutions
-    texts = ("entity_id", "preferred_name", "variant_names", "acronyms", "city", "region", "country_code")
+    names = ("entity_id", "preferred_name", "variant_names", "variant_counts", "acronyms")
+    texts = (*names, "city", "region", "country_code")
     columns: dict[str, Any] = {name: [getattr(r, name) for r in records] for name in texts}
-    for name in ("variant_names", "acronyms"):
+    for name in ("variant_names", "variant_counts", "acronyms"):
         columns[name] = [list(v) for v in columns[name]]
     for name in ("n_mentions", "n_occurrences"):
         columns[name] = np.array([getattr(r, name) for r in records], np.int64)
@@ -79,19 +80,29 @@ def institutions_frame(found: Consolidated, *, has_registry: bool = False) -> pd
         [np.nan if r.weakest_link is None else r.weakest_link for r in records], np.float64
     )
     columns["has_organization"] = np.array([r.has_organization for r in records], np.bool_)
+    columns["provenance"] = [
+        [f"{column}={source}" for column, sources in r.sources.items() for source in sources] for r in records
+    ]
     return _frame(columns | _registry_columns(records) if has_registry else columns)
 
 
 def _registry_columns(records: Sequence[Institution]) -> dict[str, Any]:
     """What the registry says of each institution, null or empty where it is none of its records."""
+    import pandas as pd
+
     own = [r.registry for r in records]
     columns: dict[str, Any] = {"registry_id": [r and r.id for r in own]}
     for name, source in (("registry_probability", "probability"), ("latitude",) * 2, ("longitude",) * 2):
         values = [None if r is None else getattr(r, source) for r in own]
         columns[name] = np.array([np.nan if v is None else v for v in values], np.float64)
-    for name in ("types", "domains", "external_ids", "parent_ids", "child_ids"):
+    columns["established"] = pd.array([None if r is None else r.established for r in own], "Int64")
+    for name in ("types", "domains", "links", "external_ids", "parent_ids", "child_ids"):
         columns[name] = [[] if r is None else list(getattr(r, name)) for r in own]
-    columns["from_registry"] = [list(r.from_registry) for r in records]
+    for when in ("earlier", "later"):
+        related = [() if r is None else getattr(r, when) for r in own]
+        for part in ("id", "name", "year"):
+            columns[f"{when}_{part}s"] = [[getattr(other, part) for other in some] for some in related]
+    columns["variant_languages"] = [list(r.variant_languages) for r in records]
     return columns
 
 
@@ -158,7 +169,7 @@ def schema_of(frame: pd.DataFrame) -> pa.Schema:
     import pyarrow as pa
 
     kinds = {
-        pa.int64(): ("n_occurrences", "n_mentions", "from_year", "to_year"),
+        pa.int64(): ("n_occurrences", "n_mentions", "from_year", "to_year", "established"),
         pa.bool_(): ("has_organization", "is_whole", "is_known", "is_dated"),
         pa.float32(): ("similarity",),
         pa.float64(): (
@@ -168,8 +179,10 @@ def schema_of(frame: pd.DataFrame) -> pa.Schema:
         pa.dictionary(pa.int32(), pa.string()): ("rule",),
         pa.list_(pa.string()): (
             *("variant_names", "acronyms", "types", "domains", "external_ids", "parent_ids", "child_ids"),
-            "from_registry",
+            *("links", "earlier_ids", "earlier_names", "later_ids", "later_names", "variant_languages"),
+            "provenance",
         ),
+        pa.list_(pa.int64()): ("variant_counts", "earlier_years", "later_years"),
     }
     kind_of = {name: kind for kind, names in kinds.items() for name in names}
     return pa.schema([(name, kind_of.get(name, pa.string())) for name in frame.columns])

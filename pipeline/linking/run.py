@@ -17,10 +17,14 @@ from pipeline.linking.said import Said
 from pipeline.linking.settings import LinkingSettings
 from pipeline.linking.vote import Linked, are_conflicting, merged, vote
 from pipeline.records import Forms, Int64s, Progress
-from pipeline.registry import Registry
+from pipeline.registry import Registry, full_record
 
-#: Parts of a record that the registry's own take the place of.
-_ADOPTED = ("preferred_name", "city", "region", "country_code")
+#: Parts of a record that the registry's own take the place of, and the field of the registry that they are.
+_FIELDS = {
+    "preferred_name": "registry:names",
+    **dict.fromkeys(("city", "region", "country_code"), "registry:places"),
+}
+_ADOPTED = tuple(_FIELDS)
 
 
 def load_registry(settings: LinkingSettings) -> RegistryFacts | None:
@@ -81,12 +85,27 @@ class Linking:
 
     def _adopted(self, institution: Institution, number: int, probability: float) -> Institution:
         """The record takes name and place from the registry; its own name becomes a variant."""
-        own = self.facts.registry.record(number, probability)
+        own = full_record(self.facts.registry, number, probability)
         values = {"preferred_name": own.name} | {part: getattr(own, part) for part in _ADOPTED[1:]}
         taken = {part: value for part, value in values.items() if value is not None}
-        names = [institution.preferred_name, *institution.variant_names]
-        variants = tuple(dict.fromkeys(n for n in names if n != own.name))
-        return replace(institution, **taken, variant_names=variants, registry=own, from_registry=tuple(taken))
+        old, source = institution, dict(institution.sources)
+        names = [old.preferred_name, *old.variant_names]
+        counts = dict(zip(names, (old.preferred_count, *old.variant_counts), strict=True))
+        said = dict(zip(names, (*source["preferred_name"], *source["variant_names"]), strict=True))
+        language = dict(own.names)
+        variants = tuple(n for n in dict.fromkeys([*names, *language]) if n != own.name)
+        return replace(
+            institution,
+            **taken,
+            variant_names=variants,
+            variant_counts=tuple(counts.get(n, 0) for n in variants),
+            variant_languages=tuple(language.get(n) for n in variants),
+            preferred_count=counts.get(own.name, 0),
+            registry=own,
+            sources=source
+            | {part: (_FIELDS[part],) for part in taken}
+            | {"variant_names": tuple(said.get(n, _FIELDS["preferred_name"]) for n in variants)},
+        )
 
 
 def link_run(

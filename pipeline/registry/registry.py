@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pipeline.errors import UsageError
-from pipeline.records import Int64s, RegistryRecord
+from pipeline.records import Int64s
 from pipeline.registry.relations import Edges, current_records
 from pipeline.registry.schema import (
     CHILD,
@@ -144,30 +144,6 @@ class Registry:
     def place(self, part: str) -> list[Any]:
         """A part of the first place of every record (`city`, `country_code` …), None where unknown."""
         return [places[0][part] if places else None for places in self.table["places"].to_pylist()]
-
-    def record(self, number: int, probability: float) -> RegistryRecord:
-        """One record in full, and how probable it is that an institution is it."""
-        row = self.table.slice(number, 1).to_pylist()[0]
-        place = row["places"][0] if row["places"] else dict[str, Any]()
-        child, parent = self.parents
-        low, high = np.searchsorted(child, [number, number + 1])
-        return RegistryRecord(
-            id=row["id"],
-            name=self.name[number],
-            probability=probability,
-            city=place.get("city"),
-            region=place.get("region"),
-            country_code=place.get("country_code"),
-            latitude=place.get("latitude"),
-            longitude=place.get("longitude"),
-            types=tuple(row["types"] or ()),
-            domains=tuple(row["domains"] or ()),
-            external_ids=tuple(
-                f"{e['type']}:{v}" for e in row["external_ids"] or () for v in e["values"] or ()
-            ),
-            parent_ids=tuple(self.id[i] for i in parent[low:high].tolist()),
-            child_ids=tuple(self.id[i] for i in child[parent == number].tolist()),
-        )
 
     @cached_property
     def edges(self) -> Edges:

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.report.evidence import Evidence, Int64s, floats, strongest_first, weakest_links
+from pipeline.report.registry_entry import RegistryEntry, registry_entry
 from pipeline.report.wording import (
     Piece,
     as_number,
@@ -112,6 +113,7 @@ class Card:
     n_more_members: int
     pairs: list[Pair]
     n_pairs: int
+    registry: RegistryEntry | None = None
 
     @property
     def weakest(self) -> Pair | None:
@@ -240,6 +242,7 @@ def _card(evidence: Evidence, number: int, members: Int64s, pairs: Int64s, limit
         n_more_members=max(0, len(members) - limits.n_members),
         pairs=_links(evidence, pairs, limits),
         n_pairs=len(pairs),
+        registry=registry_entry(row, evidence.mentions.iloc[members], limits.n_names),
     )
 
 

@@ -55,6 +55,16 @@ COLUMNS: dict[str, tuple[str, ...]] = {
 }
 
 
+#: What is shown besides where a run was given a registry.
+REGISTRY_COLUMNS = {
+    "institutions": (
+        *("registry_id", "registry_probability", "established", "latitude", "longitude", "types", "domains"),
+        *("links", "external_ids", "parent_ids", "child_ids", "earlier_ids", "earlier_names"),
+        *("earlier_years", "later_ids", "later_names", "later_years", "provenance"),
+    ),
+    "mentions": ("link_id", "link_name", "link_probability"),
+}
+
 Reasons = Callable[[Sequence[str], Sequence[str]], list[list[tuple[str, float]]]]
 
 
@@ -92,7 +102,10 @@ def read_run(folder: str | Path) -> RunTables:
         raise UsageError(
             f"{root}: no finished run here ({', '.join(missing)} missing); give its output folder"
         )
-    tables = {name: _read_table(root / f"{name}.parquet", columns) for name, columns in COLUMNS.items()}
+    tables = {
+        name: _read_table(root / f"{name}.parquet", columns + REGISTRY_COLUMNS.get(name, ()))
+        for name, columns in COLUMNS.items()
+    }
     return RunTables(
         tables["mentions"],
         tables["institutions"],

@@ -24,6 +24,7 @@ from pipeline.errors import UsageError
 from pipeline.judgements import Judgements
 from pipeline.linking import Linked, LinkingSettings, Links, are_conflicting, merged, vote
 from pipeline.registry import Registry, import_registry
+from pipeline.report import read_run, render_report
 from pipeline.resolution import Models, Resolution
 from pipeline.settings import Settings
 from pipeline.stage_log import StageLog
@@ -85,7 +86,9 @@ def test_institutions_take_what_the_registry_says(run: Resolution) -> None:
     oxford = records.loc["x/ox"]
     assert oxford["preferred_name"] == "University of Oxford" and oxford["n_mentions"] == 3
     assert (oxford["latitude"], oxford["longitude"], oxford["domains"]) == (51.75, -1.25, ["ox.uk"])
-    assert oxford["from_registry"] == ["preferred_name", "city", "region", "country_code"]
+    assert oxford["provenance"][0] == "preferred_name=registry:names"
+    for column in ("city", "region", "country_code"):
+        assert f"{column}=registry:places" in oxford["provenance"]
     assert oxford["registry_probability"] >= 0.6
     heidelberg = records.loc["x/hd"]
     # The registry's display name, in no string; what the strings say stays as a variant.
@@ -94,14 +97,22 @@ def test_institutions_take_what_the_registry_says(run: Resolution) -> None:
     assert heidelberg["child_ids"] == ["x/uk"]
     assert records.loc["x/uk", "parent_ids"] == ["x/hd"]
     # A value that the registry lacks stays as the strings have it, and provenance says so.
-    assert heidelberg["from_registry"] == ["preferred_name", "city", "country_code"]
+    assert not [p for p in heidelberg["provenance"] if p.startswith("region=registry")]
+    # Names of strings come first, each from a mention; those that only the registry has occur 0 times.
+    named = zip(heidelberg["variant_names"], heidelberg["variant_counts"], strict=True)
+    sources = [p.partition("=")[2] for p in heidelberg["provenance"] if p.startswith("variant_names=")]
+    for (name, count), source in zip(named, sources, strict=True):
+        strings = run.mentions.set_index("mention_id")["organization"]
+        assert (count == 0) == (source == "registry:names")
+        assert not count or strings[source] == name
+    assert len(heidelberg["variant_languages"]) == len(sources)
 
 
 def test_none_is_an_answer(run: Resolution) -> None:
     others = run.institutions[run.institutions["registry_id"].isna()]
     assert set(others["preferred_name"]) == {"University of Ruritania", "Dept. of Physics"}
     assert others["registry_probability"].isna().all()
-    assert [list(v) for v in others["from_registry"]] == [[], []]
+    assert not [p for v in others["provenance"] for p in v if "registry:" in p]
 
 
 def test_a_registry_of_other_organisations_changes_nothing(registry: Path, tmp_path: Path) -> None:
@@ -274,11 +285,52 @@ def test_the_columns_are_the_documented_ones(example: Path) -> None:
     plain = table(CONTRACT, "institutions", "column")
     more = table(CONTRACT, "institutions with a registry", "column")
     assert found.column_names == [*plain, *more]
-    words = {"double": "float64", "list<element: string>": "list of string"}
+    words = {"double": "float64"} | {f"list<element: {k}>": f"list of {k}" for k in ("string", "int64")}
     for column, (kind, null, _) in more.items():
         own = str(found.schema.field(column).type)
         assert words.get(own, own) == kind
         assert (found.column(column).null_count == 0) == null.startswith("never"), column
+
+
+def test_a_record_has_all_that_the_registry_says(tmp_path: Path) -> None:
+    row = {
+        "id": "https://ror.org/000000001",
+        "status": "active",
+        "established": 1900,
+        "types": ["education"],
+        "domains": ["strelsau.example"],
+        "links": [{"type": "website", "value": "https://strelsau.example"}],
+        "names": [
+            {"value": "University of Strelsau", "types": ["ror_display", "label"], "lang": "en"},
+            {"value": "Universität Strelsau", "types": ["label"], "lang": "de"},
+        ],
+        "external_ids": [
+            {"type": kind, "preferred": None, "all": [f"{kind}1"]}
+            for kind in ("grid", "isni", "wikidata", "fundref")
+        ],
+        "locations": [
+            {"geonames_details": {"name": "Strelsau", "country_code": "RO", "lat": 45.0, "lng": 25.0}}
+        ],
+        "relationships": [{"type": "predecessor", "id": "https://ror.org/000000002"}],
+    }
+    old = row | {
+        "id": "https://ror.org/000000002",
+        "status": "inactive",
+        "established": 1850,
+        "names": [{"value": "Strelsau Academy", "types": ["ror_display"], "lang": "en"}],
+        "relationships": [{"type": "successor", "id": row["id"]}],
+    }
+    (tmp_path / "r.json").write_text(json.dumps([row, old]), encoding="utf-8")
+    import_registry(tmp_path / "r.json", tmp_path / "r.parquet")
+    strings = ["Universität Strelsau, Romania", "University of Strelsau, Strelsau, Romania"]
+    found = pipeline.resolve(strings, with_registry(tmp_path / "r.parquet")).institutions
+    record = found.set_index("registry_id").loc[row["id"]]
+    assert record["external_ids"] == ["grid:grid1", "isni:isni1", "wikidata:wikidata1", "fundref:fundref1"]
+    assert record["links"] == ["https://strelsau.example"] and record["established"] == 1900
+    assert (record["earlier_names"], record["earlier_years"]) == (["Strelsau Academy"], [1899])
+    assert record["earlier_ids"] == [old["id"]] and record["later_ids"] == []
+    language = dict(zip(record["variant_names"], record["variant_languages"], strict=True))
+    assert language == {"Universität Strelsau": "de"}
 
 
 def test_mentions_have_the_documented_columns(example: Path) -> None:
@@ -289,6 +341,41 @@ def test_mentions_have_the_documented_columns(example: Path) -> None:
     rows = found.filter(pc.equal(found["organization"], "University of Oxford")).to_pylist()
     assert {r["link_id"] for r in rows} == {"https://ror.org/052gg0110"}
     assert all(0 <= p <= 1 for p in found["link_probability"].to_pylist() if p is not None)
+
+
+def test_the_report_shows_the_registry(example: Path) -> None:
+    page = (example / "run" / "report.html").read_text(encoding="utf-8")
+    assert page.count('<p class="part-title">Registry</p>') >= 10
+    card = page[page.index('href="https://ror.org/052gg0110"') :][:2000]
+    for shown in (
+        "strings say so by themselves",
+        "education",
+        "ox.ac.uk",
+        "51.7522, -1.2560",
+        "preferred name",
+    ):
+        assert shown in card, shown
+    # Without a registry nothing of it is there.
+    assert 'part-title">Registry' not in render_report(
+        replace(read_run(example / "run"), institutions=plain(example))
+    )
+
+
+def plain(example: Path) -> pd.DataFrame:
+    found = pd.read_parquet(example / "run" / "institutions.parquet")
+    return found[list(table(CONTRACT, "institutions", "column"))]
+
+
+def test_ids_of_a_registry_cannot_run_in_the_report(tmp_path: Path) -> None:
+    bad = "javascript:alert(1)"
+    text = f"id,name,city,country,type\n{bad},University of Strelsau,Strelsau,RO,<script>x</script>\n"
+    (tmp_path / "r.csv").write_text(text, encoding="utf-8")
+    import_registry(tmp_path / "r.csv", tmp_path / "r.parquet")
+    strings = ["University of Strelsau, Strelsau, Romania", "Univ Strelsau, Strelsau, Romania"]
+    pipeline.resolve(strings, with_registry(tmp_path / "r.parquet")).write(tmp_path / "run")
+    page = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
+    assert bad in page and f'href="{bad}' not in page
+    assert "<script>x" not in page
 
 
 def test_every_row_of_the_user_gets_its_id(example: Path) -> None:
