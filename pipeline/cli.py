@@ -46,9 +46,9 @@ class _Commands(click.Group):
         except (UsageError, BlockingError) as error:
             _stop(str(error), 2)
         except AffilError as error:
-            _stop(str(error), 1)
-        except MemoryError:
-            _stop("out of memory; close other programs, or run on a part of the input", 1)
+            _stop(_with_notes(str(error), error), 1)
+        except MemoryError as error:
+            _stop(_with_notes("out of memory; close other programs, or run on a part of the input", error), 1)
         except BrokenPipeError:
             # Who read our output has gone; closing the stream keeps Python from complaining at exit.
             sys.stderr.close()
@@ -56,8 +56,23 @@ class _Commands(click.Group):
         except OSError as error:
             where = error.filename or "no file named"
             _stop(f"{error.strerror or error}: {where}; check space and permissions", 1)
-        except KeyboardInterrupt:
-            _stop("interrupted; nothing was written", 130)
+        except KeyboardInterrupt as error:
+            _stop(_with_notes("interrupted; no result was written", error), 130)
+        except _Terminated as error:
+            _stop(_with_notes("terminated; no result was written", error), 128 + error.number)
+
+
+class _Terminated(BaseException):
+    """A signal asks the process to end; like Ctrl-C, nothing on the way takes it for an error."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+def _with_notes(line: str, error: BaseException) -> str:
+    """What is said of an error, and what was noted on its way: what is kept of a run."""
+    return "; ".join([line, *getattr(error, "__notes__", ())])
 
 
 def _settle_surroundings() -> None:
@@ -87,7 +102,7 @@ def _ending_cleanly() -> Iterator[None]:
 
 
 def _terminate(number: int, _: object) -> None:
-    _stop("terminated; nothing was written", 128 + number)
+    raise _Terminated(number)
 
 
 def _stop(message: str, code: int) -> None:
@@ -198,7 +213,7 @@ def resolve(
     such as 'part-*.parquet'; a table, 'duckdb:///FILE?table=NAME'; or - for standard input. The folder gets
     mentions, institutions, pairs, your own table with the institution of each row, and report.html.
     """
-    from pipeline.console import bars, print_summary
+    from pipeline.console import bars, print_reused, print_summary
     from pipeline.job import JobOutcome, run_job, run_job_into
     from pipeline.reading import ReadingSettings
 
@@ -236,6 +251,8 @@ def resolve(
             click.echo(
                 f"{outcome.folder} already holds this run (same input, same settings); nothing was done"
             )
+        else:
+            print_reused(outcome.manifest)
         print_summary(outcome.manifest, outcome.folder)
         if outcome.tables:
             click.echo(f"{into}: {', '.join(outcome.tables)}")

@@ -92,6 +92,23 @@ def print_summary(manifest: Mapping[str, Any], folder: Any) -> None:
     console.print(f"report: {_plain(folder / 'report.html')}", highlight=False, soft_wrap=True)
 
 
+def print_reused(manifest: Mapping[str, Any]) -> None:
+    """Which stages an earlier run had finished, and which were run now; nothing where none was reused."""
+    from pipeline.stages import NEEDS
+
+    stages = [s for s in manifest["stages"] if s["name"] in NEEDS]
+    reused = [s["name"] for s in stages if s["is_reused"]]
+    if reused:
+        again = [s["name"] for s in stages if not s["is_reused"]] + ["write"]
+        _line(f"kept from an earlier run: {', '.join(reused)}; run now: {', '.join(again)}")
+
+
+def _line(text: str) -> None:
+    from rich.console import Console
+
+    Console(highlight=False, soft_wrap=True).print(_plain(text))
+
+
 def print_evaluation(evaluation: Evaluation) -> None:
     """Measures with their intervals, and the reliability of the probabilities as bars."""
     from rich.console import Console

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from blocking.encoders import AUTO
+from pipeline.artefacts import FOLDED, ROWS, STAGED_ROWS
 from pipeline.authorships import write_authorships
+from pipeline.checkpoints import StageStore
 from pipeline.databases import is_address
 from pipeline.errors import AffilError, UsageError
 from pipeline.export import check_export, export_run
@@ -17,21 +17,23 @@ from pipeline.folding import fold_rows, resolved_path, write_resolved, write_sou
 from pipeline.inputs import expanded
 from pipeline.judgements import read_judgements
 from pipeline.ledger import Generation, Members
-from pipeline.model_list import encoder_source, reranker_source
 from pipeline.reading import ReadingSettings, stage_rows
+from pipeline.records import Progress
 from pipeline.resolution import Models, resolve
+from pipeline.rows import StagedRows
 from pipeline.run_folder import (
     check_is_run,
     check_output,
     fingerprint_of,
     finish,
     read_manifest,
-    staged_folder,
     write_tables,
 )
 from pipeline.settings import Settings
-from pipeline.stage_log import StageLog, Watcher
+from pipeline.stage_log import Watcher
+from pipeline.stages import KeptStages, model_files
 from pipeline.tables import entities_of_strings
+from pipeline.workspace import Workspace, workspace
 
 STDIN = "-"
 
@@ -61,60 +63,57 @@ def run_job(
     """Input files, tables of a DuckDB file, or `-` become a run folder, all of it or nothing.
 
     The same input, settings and judgements again, into the same folder, are not run again. Institutions of
-    the run `previous` that go on keep their ids, and the ledger tells what became of the others.
+    the run `previous` that go on keep their ids, and the ledger tells what became of the others. A run that
+    was killed goes on where it stopped; one with other settings redoes what depends on them.
 
     Raises:
         UsageError: a file, column, setting or output folder is not what it should be.
-        AffilError: content that cannot be read, a model that cannot be loaded, a disk that is full.
+        AffilError: content that cannot be read, a model that cannot be loaded, a disk that is full, another
+            process at work on the same folder.
     """
     settings, reading, folder = settings or Settings(), reading or ReadingSettings(), Path(output)
     inputs = expanded(inputs)
     _require_text(inputs)
     if reading.year_column is not None and settings.linking.registry is None:
         raise UsageError("--year-column asks a registry for the record of a year; give --registry FILE")
-    asked: dict[str, Any] = {"settings": settings.to_dict(), "reading": vars(reading)}
     said = read_judgements(judgements) if judgements is not None else None
-    besides = _model_files(settings)
-    if judgements is not None:
-        asked["judgements"] = True
-        besides.append(Path(judgements))
+    source = _inputs_fingerprint(inputs, reading)
+    judged = "none" if judgements is None else fingerprint_of([Path(judgements)], {})
     before = Generation.read(previous) if previous is not None else None
-    if before:
-        asked["previous"] = before.fingerprint
-    # A stream can be read only once, and a database changes when we write to it: the fingerprint is that
-    # of the staged rows.
-    is_stream = any(_is_stream(i) for i in inputs)
-    early = None if is_stream else fingerprint_of([*map(Path, inputs), *besides], asked)
-    if early and check_output(folder, early, overwrite):
-        return JobOutcome(folder, read_manifest(folder) or {}, was_finished=True)
-    check_is_run(folder)
-    log = StageLog(watch)
-    with log("load models"):
-        models = Models.load(settings)
-    with staged_folder(folder) as work:
-        with log("read") as tick:
-            staged = stage_rows(inputs, work / ".rows.parquet", reading, tick)
-        fingerprint = early or fingerprint_of([staged.path, *besides], asked | {"column": staged.column})
+    besides = [judged, before.fingerprint if before else None]
+    early = source and _run_fingerprint(source, settings, besides)
+    if not Workspace.of(folder).home.exists():
+        if early and check_output(folder, early, overwrite):
+            return JobOutcome(folder, read_manifest(folder) or {}, was_finished=True)
+        check_is_run(folder)
+    with workspace(folder) as place:
+        if early and check_output(folder, early, overwrite):
+            return JobOutcome(folder, read_manifest(folder) or {}, was_finished=True)
+        check_is_run(folder)
+        store = StageStore(place.stages, place.earlier_stages)
+        log = KeptStages(watch, store=store, settings=settings, more={"inputs": source, "judgements": judged})
+        with log("load models"):
+            models = Models.load(settings)
+        staged = _read(inputs, reading, log)
+        fingerprint = early or _run_fingerprint(log.digest("read"), settings, besides)
         if not early and check_output(folder, fingerprint, overwrite):
             return JobOutcome(folder, read_manifest(folder) or {}, was_finished=True)
-        with log("fold rows"):
-            folded = fold_rows(staged)
+        folded = log.run("fold rows", lambda _: fold_rows(staged), FOLDED)
         result = resolve(folded, settings, judgements=said, models=models, stage_log=log)
         if before:
             result = replace(result, consolidated=before.carried(result.consolidated))
         with log("write"):
-            write_sources(staged, work / "sources.parquet")
+            write_sources(staged, place.result / "sources.parquet")
             if reading.authorship:
-                sources, authorships = work / "sources.parquet", work / "authorships.parquet"
+                sources, authorships = place.result / "sources.parquet", place.result / "authorships.parquet"
                 write_authorships(staged, reading.authorship, sources, result.frames, authorships)
             by_year = staged.year_column is not None and settings.linking.registry is not None
             entities = entities_of_strings(result.frames, is_by_year=by_year)
-            write_resolved(staged, entities, resolved_path(staged, work))
-            write_tables(work, result.frames)
+            write_resolved(staged, entities, resolved_path(staged, place.result))
+            write_tables(place.result, result.frames)
             if before:
-                before.write_next(Members.of(result.consolidated), fingerprint, work)
+                before.write_next(Members.of(result.consolidated), fingerprint, place.result)
             warnings = [*staged.warnings, *year_warnings(staged), *result.warnings]
-            staged.path.unlink()
         manifest = result.manifest | {
             "fingerprint": fingerprint,
             "inputs": list(inputs),
@@ -124,7 +123,7 @@ def run_job(
             "generation": before.number + 1 if before else 0,
             "warnings": warnings,
         }
-        finish(work, result.frames, manifest, result.reasons)
+        finish(place.result, result.frames, manifest, result.reasons)
     return JobOutcome(folder, read_manifest(folder) or {}, was_finished=False)
 
 
@@ -146,34 +145,35 @@ def run_job_into(
         raise type(error)(f"{error}. {done}") from error
 
 
+def _read(inputs: Sequence[str], reading: ReadingSettings, log: KeptStages) -> StagedRows:
+    """All rows of the inputs in one file, which is part of the stage."""
+
+    def read(tick: Progress | None) -> StagedRows:
+        return stage_rows(inputs, log.store.begin("read") / ROWS, reading, tick)
+
+    return replace(log.run("read", read, STAGED_ROWS), path=log.store.path("read") / ROWS)
+
+
+def _inputs_fingerprint(inputs: Sequence[str], reading: ReadingSettings) -> str | None:
+    """Names the content of the inputs and how they are read; None of a stream: it is gone once read."""
+    if any(_is_stream(given) for given in inputs):
+        return None
+    # The end of a name says what format it is.
+    kinds = [Path(given.removesuffix(".gz")).suffix for given in inputs]
+    return fingerprint_of([*map(Path, inputs)], {"reading": vars(reading), "kinds": kinds})
+
+
+def _run_fingerprint(source: str, settings: Settings, besides: Sequence[str | None]) -> str:
+    """Names all that the result of a run depends on, but for the version of the code."""
+    models = [path for section in settings.to_dict() for path in model_files(settings, section)]
+    asked = {"source": source, "settings": settings.to_dict(), "besides": besides}
+    return fingerprint_of(models, asked)
+
+
 def _is_stream(given: str) -> bool:
     """Standard input, a pipe, `<(command)`: what is gone once it is read; a table of a database."""
     path = Path(given)
     return is_address(given) or given == STDIN or path.is_fifo() or path.is_char_device()
-
-
-def _model_files(settings: Settings) -> list[Path]:
-    """Files of the models, shipped or named by path: with a model fitted again, a run is another run."""
-    blocking, scoring = settings.blocking, settings.scoring
-    shipped = files("pipeline") / "models"
-    named: tuple[str | None, ...] = (
-        encoder_source(blocking.encoder),
-        reranker_source(scoring.reranker),
-        scoring.model,
-        settings.calibration.file,
-        settings.parsing.model,
-        str(shipped / "pair_scorer"),
-        str(shipped / "parser"),
-        str(shipped / "encoder") if blocking.encoder == AUTO else None,
-    )
-    if settings.linking.registry:
-        named += settings.linking.registry, settings.linking.model or str(shipped / "linker")
-    found = []
-    for path in (Path(name).expanduser() for name in named if name):
-        found += (
-            sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path] * path.is_file()
-        )
-    return found
 
 
 def _require_text(names: Sequence[str]) -> None:

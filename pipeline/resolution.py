@@ -6,9 +6,9 @@ fold → clean → parse → normalize → block → score → second pass → c
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property, partial
+from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,16 @@ import numpy as np
 from blocking import BlockingResult, BlockingSettings, CandidatePairs, Encoder, block_between, block_in_detail
 from blocking.encoders import AUTO
 from blocking.neighbours import nearest_neighbours
+from pipeline.artefacts import (
+    CLUSTERS,
+    FORMS,
+    blocked_form,
+    cleaned_form,
+    consolidated_form,
+    linking_form,
+    mentions_form,
+    scored_form,
+)
 from pipeline.calibration import PlattScaling, calibrate
 from pipeline.cleaning import clean
 from pipeline.clustering import (
@@ -39,12 +49,13 @@ from pipeline.model_list import load_named_encoder
 from pipeline.normalization import normalize
 from pipeline.parsing import load_tagger, parse
 from pipeline.records import Forms, Matches, Mentions, Progress, ScoredPairs
-from pipeline.run_folder import check_output, fingerprint_of, finish, staged_folder, write_tables
+from pipeline.run_folder import check_output, fingerprint_of, finish, write_tables
 from pipeline.scoring import (
     NAMES,
     AdditiveModel,
     PairFeatures,
     PairRescorer,
+    ScoringSettings,
     fit_vocabulary,
     load_rescorer,
     score,
@@ -59,6 +70,7 @@ from pipeline.tables import (
     pairs_frame,
     set_aside_frame,
 )
+from pipeline.workspace import staged_folder
 from pipeline.writing import write_parquet
 
 if TYPE_CHECKING:
@@ -93,43 +105,33 @@ def resolve(
     stage = stage_log or StageLog()
     with stage("fold"):
         folded, sources = _folded(affiliations)
-    with stage("clean") as tick:
-        cleaned = clean(folded.affiliations, settings.cleaning, tick)
-    with stage("parse") as tick:
-        mentions = parse(cleaned, settings.parsing, tick)
+    strings = folded.affiliations
+    cleaned = stage.run("clean", partial(clean, strings, settings.cleaning), cleaned_form(strings))
+    mentions = stage.run("parse", partial(parse, cleaned, settings.parsing), mentions_form(strings))
     held, keys = _held(constraints, judgements, mentions)
-    with stage("normalize"):
-        forms = normalize(mentions, settings.normalization)
-        vocabulary = fit_vocabulary(forms, settings.scoring.model)
-    with stage("block") as tick:
-        encoder = models.encoder or load_named_encoder(settings.blocking, len(forms))
-        blocked = block_in_detail(
-            forms.views, forms.keys, settings.blocking, encoder=encoder, on_progress=tick
-        )
-    is_by_pairs = settings.clustering.clusterer != KMEANS
-    judge = partial(score, forms, vocabulary=vocabulary, settings=settings.scoring, rescorer=models.rescorer)
-    with stage("score") as tick:
-        scored = judge(blocked.pairs, on_progress=tick)
+    forms = stage.run("normalize", lambda _: normalize(mentions, settings.normalization), FORMS)
+    encoder = models.encoder or load_named_encoder(settings.blocking, len(forms))
+    candidates = partial(block_in_detail, forms.views, forms.keys, settings.blocking, encoder=encoder)
+    blocked = stage.run("block", lambda tick: candidates(on_progress=tick), blocked_form(encoder))
+    judge = _judge(forms, settings.scoring, models.rescorer)
+    scored = stage.run("score", partial(judge, blocked.pairs), scored_form(blocked.pairs))
+    is_by_pairs, more = settings.clustering.clusterer != KMEANS, None
     if is_by_pairs and settings.blocking.n_group_neighbours:
-        with stage("second pass") as tick:
-            told = Onward(tick)
-            more = _between_clusters(scored, blocked, mentions, settings, told)
-            scored = scored.joined(judge(more, on_progress=told.next()))
+        between = partial(_score_between, scored, blocked, mentions, settings, judge)
+        more = stage.run("second pass", between, scored_form())
     with stage("calibrate"):
-        matches = calibrate(scored, settings.calibration)
+        matches = calibrate(scored.joined(more) if more else scored, settings.calibration)
     linking, registry = None, models.registry or load_registry(settings.linking)
     if registry:
-        with stage("link") as tick:
-            asked = forms, registry, settings.linking, blocked, settings.blocking
-            linking = link_run(*asked, keys=keys, on_progress=tick)
-    with stage("cluster") as tick:
-        if is_by_pairs:
-            clusters = _cluster(matches, mentions, settings, held, tick, linking)
-        else:
-            vectors = blocked.vectors_of(forms.context)
-            clusters = cluster_vectors(vectors, settings.clustering, constraints=held, on_progress=tick)
-    with stage("consolidate"):
-        found = consolidate(mentions, forms, matches, clusters.label, settings.canonical)
+        to_records = partial(link_run, forms, registry, settings.linking, blocked, settings.blocking)
+        linking = stage.run("link", to_records, linking_form(registry, settings.linking)).told(keys)
+    if is_by_pairs:
+        group = partial(_cluster, matches, mentions, settings, held, linking)
+    else:
+        group = partial(_cluster_vectors, blocked, forms, settings, held)
+    clusters = stage.run("cluster", group, CLUSTERS)
+    to_institutions = partial(consolidate, mentions, forms, matches, clusters.label, settings.canonical)
+    found = stage.run("consolidate", lambda _: to_institutions(), consolidated_form(mentions))
     if linking:
         found = linking.identified(found, clusters.label)
     return Resolution(
@@ -202,21 +204,38 @@ class Models:
         return cls(encoder, load_rescorer(scoring), registry)
 
 
-def _between_clusters(
+#: Scores pairs, and tells how far it is.
+_Judge = Callable[[CandidatePairs, Progress | None], ScoredPairs]
+
+
+def _judge(forms: Forms, settings: ScoringSettings, rescorer: PairRescorer | None) -> _Judge:
+    """What scores pairs of these mentions; their vocabulary is counted when the first pairs come."""
+    vocabulary = cache(partial(fit_vocabulary, forms, settings.model))
+
+    def judge(pairs: CandidatePairs, tick: Progress | None) -> ScoredPairs:
+        return score(forms, pairs, vocabulary(), settings, rescorer=rescorer, on_progress=tick)
+
+    return judge
+
+
+def _score_between(
     scored: ScoredPairs,
     blocked: BlockingResult,
     mentions: Mentions,
     settings: Settings,
+    judge: _Judge,
     tick: Progress | None,
-) -> CandidatePairs:
-    """What neighbours missed between provisional clusters.
+) -> ScoredPairs:
+    """What neighbours missed between provisional clusters, scored.
 
     These are made by the default settings and without constraints, so that a run at another threshold scores
     the same pairs.
     """
+    told = Onward(tick)
     matches = calibrate(scored, settings.calibration)
     provisional = _cluster(matches, mentions, Settings(), Constraints.none())
-    return block_between(blocked, provisional.label, settings.blocking, on_progress=tick)
+    more = block_between(blocked, provisional.label, settings.blocking, on_progress=told)
+    return judge(more, told.next())
 
 
 def _cluster(
@@ -224,8 +243,8 @@ def _cluster(
     mentions: Mentions,
     settings: Settings,
     held: Constraints,
-    tick: Any = None,
     linking: Linking | None = None,
+    tick: Progress | None = None,
 ) -> Clusters:
     pairs = matches.pairs
     held = linking.held(pairs.left, pairs.right, held) if linking else held
@@ -234,6 +253,13 @@ def _cluster(
     if linking is None:
         return found
     return replace(found, label=linking.merged(found.label, (held.cannot_left, held.cannot_right)))
+
+
+def _cluster_vectors(
+    blocked: BlockingResult, forms: Forms, settings: Settings, held: Constraints, tick: Progress | None
+) -> Clusters:
+    vectors = blocked.vectors_of(forms.context)
+    return cluster_vectors(vectors, settings.clustering, constraints=held, on_progress=tick)
 
 
 @dataclass(frozen=True)

@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import platform
-import secrets
-import shutil
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pipeline.checkpoints import own_version
 from pipeline.errors import AffilError, UsageError
 from pipeline.settings import Settings
 from pipeline.tables import TABLES, RunFrames, schema_of
-from pipeline.writing import unwritable, write_csv, write_frame, write_json, write_text
+from pipeline.writing import write_csv, write_frame, write_json, write_text
 
 if TYPE_CHECKING:
     from pipeline.evaluation import Evaluation
@@ -27,9 +24,13 @@ if TYPE_CHECKING:
 
 MANIFEST = "manifest.json"
 REPORT = "report.html"
+#: Folder of the finished stages, which may be deleted: the run stays whole without it.
+STAGES = "stages"
 FORMAT = "affiliation-resolver run 1"
 #: Folder of what new strings are compared with; made when it is first asked for.
 INDEX = "index"
+#: What `format` begins with in every version.
+_FAMILY = "affiliation-resolver run "
 #: Tables that are there as CSV too, for people.
 _ALSO_CSV = ("mentions", "institutions")
 #: What a finished run always has, and what it may have besides.
@@ -45,8 +46,11 @@ _MORE_FILES = frozenset(
         "resolved.tsv",
         "resolved.parquet",
         INDEX,
+        STAGES,
     ]
 )
+#: All that a run folder may hold.
+RUN_NAMES = _FILES | _MORE_FILES
 _LIBRARIES = (
     *("numpy", "pandas", "pyarrow", "duckdb", "rapidfuzz", "scikit-learn", "scipy", "faiss-cpu", "faiss-gpu"),
     *("hdbscan", "torch", "transformers", "sentence-transformers"),
@@ -57,21 +61,28 @@ def check_output(output: Path, fingerprint: str, overwrite: bool) -> bool:
     """Whether the folder holds this very run (same input, same settings); False where it may be written.
 
     Raises:
-        UsageError: it holds something else, or a run of other input or settings and `overwrite` is not given.
+        UsageError: it holds something else, or a run of other input, settings or version, and `overwrite` is
+            not given.
     """
     manifest = check_is_run(output)
     if manifest is None:
         return False
     present, is_same = _names_in(output), manifest.get("fingerprint") == fingerprint
+    maker, own = manifest.get("version") or own_version(), own_version()
+    if is_same and maker != own and not overwrite:
+        raise UsageError(
+            f"{output} holds this run as affiliation-resolver {maker} made it, and this is {own};"
+            " add --overwrite to make it again, or choose another --output"
+        )
     # A run that lost a file is made again.
-    if is_same and present >= _FILES:
+    if is_same and maker == own and present >= _FILES:
         return True
     if not is_same and not overwrite:
         raise UsageError(
             f"{output} holds a run of other input or settings; add --overwrite to replace it,"
             " or choose another --output"
         )
-    strangers = sorted(present - _FILES - _MORE_FILES)
+    strangers = sorted(present - RUN_NAMES)
     if strangers:
         raise UsageError(
             f"{output} holds files that are not of the run and would be deleted ({', '.join(strangers[:3])});"
@@ -96,80 +107,33 @@ def check_is_run(output: Path) -> dict[str, Any] | None:
     return manifest
 
 
+def is_replaceable(output: Path) -> bool:
+    """Whether there is nothing, or nothing but a run, in the way of a new one."""
+    return not output.exists() or (output.is_dir() and _names_in(output) <= RUN_NAMES)
+
+
 def _names_in(folder: Path) -> set[str]:
     """What a person put there: not what systems leave (`.DS_Store`, `lost+found`), nor our own half."""
     return {p.name for p in folder.iterdir() if not p.name.startswith(".") and p.name != "lost+found"}
 
 
 def read_manifest(folder: Path) -> dict[str, Any] | None:
-    """The manifest of a run folder, None where the folder is none."""
+    """The manifest of a run folder, None where the folder is none.
+
+    Raises:
+        UsageError: it is a run folder of a version that lays it out otherwise.
+    """
     try:
         data = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    return data if isinstance(data, dict) and data.get("format") == FORMAT else None
-
-
-@contextmanager
-def staged_folder(output: Path) -> Iterator[Path]:
-    """A folder to write into that takes the place of `output` once it has a manifest, else is removed.
-
-    Raises:
-        AffilError: the operating system refuses (no space, no permission, a read-only disk).
-    """
-    output = output.resolve()
-    new_parents = [p for p in output.parents if not p.exists()]
-    home = output if _is_fixed(output) else output.parent
-    # Named before it is made: Ctrl-C at any moment finds it.
-    work = home / f".{output.name[:60]}.partial-{secrets.token_hex(4)}"
-    try:
-        home.mkdir(parents=True, exist_ok=True)
-        work.mkdir()
-        yield work
-        if (work / MANIFEST).exists():
-            _move_in(work, output) if home == output else _replace(work, output)
-    except OSError as error:
-        raise unwritable(error, output) from error
-    except AffilError as error:
-        if str(work) not in str(error):
-            raise
-        # The name of the hidden folder tells a reader nothing.
-        raise type(error)(str(error).replace(str(work), str(output))) from error
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
-        for parent in new_parents:
-            with suppress(OSError):  # Not empty: the run is in it.
-                parent.rmdir()
-
-
-def _is_fixed(output: Path) -> bool:
-    """Whether the folder can be filled but not replaced: a mount point, or in a closed parent."""
-    return output.is_dir() and (output.is_mount() or not os.access(output.parent, os.W_OK | os.X_OK))
-
-
-def _replace(work: Path, output: Path) -> None:
-    """Put the finished folder in the place of the old one, which goes only when the new one is there."""
-    if not output.exists():
-        work.rename(output)
-        return
-    old = output.with_name(f"{work.name}.old")
-    output.rename(old)
-    try:
-        work.rename(output)
-    except BaseException:
-        old.rename(output)
-        raise
-    shutil.rmtree(old, ignore_errors=True)
-
-
-def _move_in(work: Path, output: Path) -> None:
-    """Put the finished files in the place of the old ones: no manifest while they are not all there."""
-    (output / MANIFEST).unlink(missing_ok=True)
-    shutil.rmtree(output / INDEX, ignore_errors=True)
-    for name in sorted((_FILES | _MORE_FILES) - {INDEX}):
-        (output / name).unlink(missing_ok=True)
-    for path in sorted(work.iterdir(), key=lambda p: (p.name == MANIFEST, p.name)):
-        path.rename(output / path.name)
+    found = data.get("format") if isinstance(data, dict) else None
+    if isinstance(found, str) and found.startswith(_FAMILY) and found != FORMAT:
+        raise UsageError(
+            f"{folder} was made by affiliation-resolver {data.get('version')} in the format {found!r};"
+            f" this is {own_version()} and reads {FORMAT!r}: use that version, or choose another folder"
+        )
+    return data if found == FORMAT else None
 
 
 def write_tables(folder: Path, frames: RunFrames) -> None:

@@ -11,10 +11,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pipeline.records import Progress
 
+T = TypeVar("T")
 log = logging.getLogger(__name__)
 #: Called with the stage's name when it begins; what it returns is told (done, total) while it works.
 Watcher = Callable[[str], Progress | None]
@@ -22,20 +23,26 @@ Watcher = Callable[[str], Progress | None]
 
 @dataclass
 class StageLog:
-    """Collects one entry a stage: name, seconds, peak memory of the process so far."""
+    """Collects one entry a stage: name, seconds, peak memory of the process so far, whether it was reused."""
 
     watch: Watcher | None = None
     stages: list[dict[str, Any]] = field(default_factory=list)
 
     @contextmanager
-    def __call__(self, name: str) -> Iterator[Progress | None]:
+    def __call__(self, name: str, *, is_reused: bool = False) -> Iterator[Progress | None]:
         """Time the body of a `with` statement as the stage `name`; gives the callback for its progress."""
-        tick = self.watch(name) if self.watch else None
+        tick = self.watch(f"{name} (kept)" if is_reused else name) if self.watch else None
         begin = time.perf_counter()
         yield tick
         seconds = time.perf_counter() - begin
-        self.stages.append({"name": name, "seconds": round(seconds, 3), "peak_memory_mb": peak_memory_mb()})
-        log.info("%s: %.2f s", name, seconds)
+        entry = {"name": name, "seconds": round(seconds, 3), "peak_memory_mb": peak_memory_mb()}
+        self.stages.append(entry | {"is_reused": is_reused})
+        log.info("%s: %.2f s%s", name, seconds, " (kept from before)" if is_reused else "")
+
+    def run(self, name: str, make: Callable[[Progress | None], T], form: Any = None) -> T:
+        """What `make` gives as the stage `name`; a log that keeps stages needs its `form`."""
+        with self(name) as tick:
+            return make(tick)
 
     @property
     def seconds(self) -> float:

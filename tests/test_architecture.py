@@ -27,6 +27,7 @@ FLOORS = (
         "rows",
         "stage_log",
         "processes",
+        "checkpoints",
     ),
     (
         *(
@@ -57,6 +58,9 @@ FLOORS = (
         "authorships",
         "ledger",
         "changes",
+        "artefacts",
+        "stages",
+        "workspace",
     ),
     ("resolution", "index"),
     ("job", "link_job", "lookup_job", "training", "console", "model_check"),

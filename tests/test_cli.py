@@ -26,12 +26,20 @@ import pytest
 from click.testing import CliRunner, Result
 
 from blocking import block_in_detail
+from pipeline.checkpoints import finished_stages
 from pipeline.cli import main
 
 ROOT = Path(__file__).resolve().parents[1]
 EXAMPLE = ROOT / "examples" / "affiliations.csv"
 TABLES = {"mentions.parquet", "mentions.csv", "institutions.parquet", "institutions.csv", "pairs.parquet"}
-FILES = TABLES | {"set_aside.parquet", "sources.parquet", "resolved.csv", "report.html", "manifest.json"}
+FILES = TABLES | {
+    "set_aside.parquet",
+    "sources.parquet",
+    "resolved.csv",
+    "report.html",
+    "manifest.json",
+    "stages",
+}
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1"}
 HEAVY = {"torch", "transformers", "sentence_transformers", "pandas", "pyarrow", "faiss", "duckdb", "sklearn"}
 
@@ -63,7 +71,28 @@ def assert_one_line(stderr: str, *parts: str) -> None:
 
 
 def tree(folder: Path) -> set[str]:
-    return {str(p.relative_to(folder)) for p in folder.rglob("*")}
+    """All that is in a folder, but for what is in finished stages."""
+    found = {str(p.relative_to(folder)) for p in folder.rglob("*")}
+    return {name for name in found if "stages/" not in name}
+
+
+def files(run: Path) -> dict[str, bytes]:
+    """Content of the files of a run folder, stages left out."""
+    return {p.name: p.read_bytes() for p in run.iterdir() if p.is_file()}
+
+
+def tables(run: Path) -> dict[str, bytes]:
+    """Content of the tables, which are the same whenever the run was made."""
+    return {
+        name: content for name, content in files(run).items() if name not in ("manifest.json", "report.html")
+    }
+
+
+#: What a run leaves that was stopped: its finished stages, where there are any.
+HALVES: tuple[set[str], ...] = (
+    set(),
+    {"deep", "deep/.run.partial", "deep/.run.partial/stages"},
+)
 
 
 @pytest.fixture(scope="module")
@@ -125,7 +154,7 @@ def test_help_names_every_option() -> None:
 def test_a_run_leaves_every_file_and_no_other(run: Path) -> None:
     assert {p.name for p in run.iterdir()} == FILES
     assert {p.name for p in run.parent.iterdir()} == {"run"}
-    assert all(p.stat().st_size for p in run.iterdir())
+    assert all(p.stat().st_size for p in run.rglob("*"))
 
 
 def test_the_summary_has_all_figures(small: Path, tmp_path: Path) -> None:
@@ -508,9 +537,9 @@ def test_a_closed_parent_is_refused(small: Path, tmp_path: Path) -> None:
 # --- the disk is full, the run is stopped
 
 
-@pytest.mark.parametrize("n_bytes", [2_000, 70_000, 300_000])
-def test_a_full_disk_leaves_nothing(n_bytes: int, tmp_path: Path) -> None:
-    """A file size limit stops the run where the first file outgrows it: rows, resolved rows, pairs."""
+@pytest.mark.parametrize("n_bytes", [2_000, 300_000])
+def test_a_full_disk_leaves_finished_stages_or_nothing(n_bytes: int, tmp_path: Path) -> None:
+    """A file size limit stops the run where the first file outgrows it: rows, vectors."""
 
     def limit() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (n_bytes, n_bytes))
@@ -518,7 +547,8 @@ def test_a_full_disk_leaves_nothing(n_bytes: int, tmp_path: Path) -> None:
     done = spawn("resolve", EXAMPLE, "--output", tmp_path / "deep" / "run", preexec_fn=limit)
     assert done.returncode == 1 and done.stdout == ""
     assert_one_line(done.stderr, "--output")
-    assert tree(tmp_path) == set()
+    assert tree(tmp_path) == HALVES[n_bytes > 2_000]
+    assert ("finished stages are kept" in done.stderr) is (n_bytes > 2_000)
 
 
 @pytest.fixture
@@ -542,13 +572,32 @@ def small_disk(tmp_path: Path) -> Iterator[Callable[[int], Path]]:
     subprocess.run(["umount", "--lazy", disk], capture_output=True)
 
 
-@pytest.mark.parametrize("n_kilobytes", [8, 150, 400, 900, 1300])
-def test_no_space_left_leaves_nothing(n_kilobytes: int, small_disk: Callable[[int], Path]) -> None:
-    disk = small_disk(n_kilobytes)
-    done = affil("resolve", EXAMPLE, "--output", disk / "deep" / "run")
-    refuses(done, 1, "--output")
-    assert "space" in done.stderr.lower()
-    assert tree(disk) == set()
+def test_a_run_goes_on_each_time_there_is_more_space(run: Path, small_disk: Callable[[int], Path]) -> None:
+    """From a disk that does not hold the rows to one that holds everything, a bit more each time."""
+    disk = small_disk(8)
+    n_finished = [0]
+    for n_kilobytes in [60, 120, 250, 1000, 3000, 3700, 4200, 5000, 16_000]:
+        done = affil("resolve", EXAMPLE, "--output", disk / "deep" / "run", "--id-column", "id", "--quiet")
+        refuses(done, 1, "--output")
+        assert "space" in done.stderr.lower()
+        n_finished.append(len(finished_stages(disk / "deep" / ".run.partial" / "stages")))
+        assert tree(disk) == HALVES[n_finished[-1] > 0]
+        subprocess.run(["mount", "-o", f"remount,size={n_kilobytes}k", disk], check=True)
+    done = affil("resolve", EXAMPLE, "--output", disk / "deep" / "run", "--id-column", "id", "--quiet")
+    assert done.exit_code == 0, done.stderr
+    assert n_finished == sorted(n_finished) and len(set(n_finished)) >= 5
+    assert tables(disk / "deep" / "run") == tables(run)
+    assert {p.name for p in (disk / "deep").iterdir()} == {"run"}
+
+
+def test_a_read_only_disk(small: Path, small_disk: Callable[[int], Path]) -> None:
+    disk = small_disk(4000)
+    assert affil("resolve", small, "--output", disk / "run", "--quiet").exit_code == 0
+    subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
+    refuses(affil("resolve", small, "--output", disk / "new"), 1, "read-only file system", "another --output")
+    more = ("--clusterer", "components", "--overwrite")
+    refuses(affil("resolve", small, "--output", disk / "run", *more), 1, "read-only", "another --output")
+    assert "already holds this run" in affil("resolve", small, "--output", disk / "run").stdout
 
 
 def test_a_mount_point_can_be_filled_and_replaced(small: Path, small_disk: Callable[[int], Path]) -> None:
@@ -570,7 +619,7 @@ def test_a_mount_point_can_be_filled_and_replaced(small: Path, small_disk: Calla
         *("pipeline.job.write_resolved", "pipeline.run_folder.write_csv", "pipeline.run_folder.write_json"),
     ],
 )
-def test_ctrl_c_leaves_nothing(
+def test_ctrl_c_leaves_finished_stages_or_nothing(
     place: str, small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def stop(*_: object, **__: object) -> None:
@@ -578,23 +627,27 @@ def test_ctrl_c_leaves_nothing(
 
     monkeypatch.setattr(place, stop)
     before = tree(tmp_path)
-    refuses(affil("resolve", small, "--output", tmp_path / "deep" / "run"), 130, "interrupted")
-    assert tree(tmp_path) == before
+    is_first = place == "pipeline.job.stage_rows"
+    message = "no result was written" if is_first else "the same command goes on from there"
+    refuses(affil("resolve", small, "--output", tmp_path / "deep" / "run"), 130, "interrupted", message)
+    assert tree(tmp_path) == before | HALVES[not is_first]
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_real_signal_leaves_nothing(number: signal.Signals, code: int, tmp_path: Path) -> None:
+def test_a_real_signal_leaves_finished_stages_or_nothing(
+    number: signal.Signals, code: int, tmp_path: Path
+) -> None:
     parent = tmp_path / "deep"
     command = [sys.executable, "-m", "pipeline.cli", "resolve", str(EXAMPLE), "--output", str(parent / "run")]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=ROOT, env=ENVIRONMENT) as process:
         deadline = time.monotonic() + 30
-        while not (parent.is_dir() and list(parent.iterdir())) and time.monotonic() < deadline:
+        while not (parent / ".run.partial" / "result").is_dir() and time.monotonic() < deadline:
             time.sleep(0.002)
         process.send_signal(number)
         stderr = process.communicate(timeout=30)[1]
     assert process.returncode == code, stderr
-    assert_one_line(stderr, "nothing was written")
-    assert tree(tmp_path) == set()
+    assert_one_line(stderr, "no result was written")
+    assert tree(tmp_path) in HALVES
 
 
 def test_out_of_memory_is_one_line(small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -632,12 +685,12 @@ def test_evaluate_prints_a_table_or_json(run: Path) -> None:
 
 
 def test_evaluate_leaves_the_run_alone_unless_told_to_save(own_run: Path) -> None:
-    before = {p.name: p.read_bytes() for p in own_run.iterdir()}
+    before = files(own_run)
     affil("evaluate", own_run, *GOLD)
-    assert {p.name: p.read_bytes() for p in own_run.iterdir()} == before
+    assert files(own_run) == before
     done = affil("evaluate", own_run, *GOLD, "--save", "--json")
     value = json.loads(done.stdout)["measures"]["b3_f1"]["value"]
-    after = {p.name: p.read_bytes() for p in own_run.iterdir()}
+    after = files(own_run)
     assert {name for name in after if after[name] != before[name]} == {"manifest.json", "report.html"}
     manifest = json.loads(after["manifest.json"])
     assert manifest["evaluation"]["b3_f1"] == value

@@ -21,6 +21,7 @@ from pipeline.cli import main
 from pipeline.job import run_job
 from pipeline.ledger import EVENTS
 from pipeline.reading import ReadingSettings
+from pipeline.stages import NEEDS
 
 TABLES = ("mentions", "institutions", "sources", "pairs", "set_aside", "judgements", "authorships", "ledger")
 #: A string or more for each reason for which something is set aside, and one with a parent.
@@ -132,7 +133,17 @@ def test_the_folders_hold_the_documented_files(run: Path, followed: Path) -> Non
     text = CONTRACT.read_text(encoding="utf-8")
     files = re.findall(r"^\| (`.+?) \|", text[: text.index("## Ids")], flags=re.MULTILINE)
     documented = {name for cell in files for name in re.findall(r"`(\w+\.\w+)`", cell)}
-    assert {path.name for folder in (run, followed) for path in folder.iterdir()} == documented
+    found = [path for folder in (run, followed) for path in folder.iterdir()]
+    assert {path.name for path in found if path.is_file()} == documented
+    assert {path.name for path in found if path.is_dir()} == {"stages"}
+    assert "| `stages/` |" in text
+
+
+def test_the_stages_are_the_documented_ones(run: Path) -> None:
+    """With the one that only a registry brings."""
+    documented = {name.replace(" ", "_") for name in table(CONTRACT, "stages", "stage")}
+    assert documented == {name.replace(" ", "_") for name in NEEDS}
+    assert {path.name for path in (run / "stages").iterdir()} == documented - {"link"}
 
 
 def test_ids_derive_as_documented(run: Path) -> None:

@@ -48,6 +48,16 @@ class Linking:
     said: Said
     settings: LinkingSettings
 
+    @classmethod
+    def of(cls, facts: RegistryFacts, links: Links, settings: LinkingSettings) -> Linking:
+        """Links of which nobody has said anything."""
+        return cls(facts, links, Said.of(None, facts.registry), settings)
+
+    def told(self, keys: Mapping[int, str]) -> Linking:
+        """These links once people have said which records mentions are: numbers and keys of the registry."""
+        said = Said.of(keys, self.facts.registry)
+        return replace(self, links=said.links(self.links), said=said)
+
     def held(self, left: Int64s, right: Int64s, held: Constraints) -> Constraints:
         """Constraints and cannot-links between compared mentions that are surely two records.
 
@@ -114,16 +124,13 @@ def link_run(
     settings: LinkingSettings,
     blocked: BlockingResult,
     blocking: BlockingSettings,
-    *,
-    keys: Mapping[int, str] | None = None,
     on_progress: Progress | None = None,
 ) -> Linking:
-    """Mentions of a run to their links; `keys` are the ids that people gave to mentions.
+    """Mentions of a run to their links.
 
     The run's encoder is used again, but not one that learned its weights from the strings at hand: the
     weights of names are the registry's own, whatever the strings are.
     """
     encoder = None if isinstance(blocked.encoder, CorpusEncoder) else blocked.encoder
     links = link(forms, facts, settings, blocking, encoder=encoder, on_progress=on_progress)
-    said = Said.of(keys, facts.registry)
-    return Linking(facts, said.links(links), said, settings)
+    return Linking.of(facts, links, settings)

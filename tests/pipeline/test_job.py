@@ -13,10 +13,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline import Settings, UsageError, job
+from pipeline import Settings, UsageError
 from pipeline.folding import RESOLVED_COLUMNS
 from pipeline.job import JobOutcome, run_job
 from pipeline.reading import ReadingSettings
+from pipeline.stages import model_files
 
 SCORER = Path(__file__).resolve().parents[2] / "pipeline" / "models" / "pair_scorer"
 
@@ -268,7 +269,7 @@ def test_a_file_name_that_is_no_text_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_run_with_other_shipped_models_is_another_run() -> None:
-    found = {path.name for path in job._model_files(Settings())}
+    found = {path.name for section in Settings().to_dict() for path in model_files(Settings(), section)}
     assert {"model.json", "calibration.json", "document_frequency.tsv.gz"} <= found
     chosen = Settings().with_values(blocking={"encoder": "built-in"})
-    assert "model.safetensors" in {path.name for path in job._model_files(chosen)}
+    assert "model.safetensors" in {path.name for path in model_files(chosen, "blocking")}

@@ -21,7 +21,6 @@ from pipeline.run_folder import (
     read_frames,
     read_manifest,
     save_evaluation,
-    staged_folder,
 )
 from pipeline.tables import TABLES, entities_of_strings
 
@@ -102,112 +101,6 @@ def test_a_file_is_no_folder(tmp_path: Path) -> None:
     (tmp_path / "x").touch()
     with pytest.raises(UsageError, match="is a file, not a folder"):
         check_output(tmp_path / "x", "f", overwrite=True)
-
-
-# --- staged_folder
-
-
-def test_a_finished_folder_takes_its_place(tmp_path: Path) -> None:
-    with staged_folder(tmp_path / "a" / "b" / "run") as work:
-        assert work.is_dir() and not (tmp_path / "a" / "b" / "run").exists()
-        make_run(work / "inner")
-        (work / "manifest.json").write_text("{}")
-    assert names(tmp_path / "a" / "b") == {"run"}
-    assert names(tmp_path / "a" / "b" / "run") == {"inner", "manifest.json"}
-    # As the user's umask has it, not closed as temporary folders are.
-    assert (tmp_path / "a" / "b" / "run").stat().st_mode == (tmp_path / "a" / "b").stat().st_mode
-
-
-@pytest.mark.parametrize("error", [AffilError("x"), ValueError("x"), KeyboardInterrupt(), SystemExit(1)])
-def test_an_unfinished_folder_goes_with_the_parents_made_for_it(tmp_path: Path, error: BaseException) -> None:
-    with pytest.raises(type(error)), staged_folder(tmp_path / "a" / "b" / "run") as work:
-        (work / "half").write_text("…")
-        (work / "manifest.json").write_text("{}")
-        raise error
-    assert names(tmp_path) == set()
-
-
-def test_a_folder_without_manifest_goes_too(tmp_path: Path) -> None:
-    old = make_run(tmp_path / "run")
-    with staged_folder(old) as work:
-        (work / "half").touch()
-    assert names(tmp_path) == {"run"} and names(old) == {"manifest.json"}
-
-
-def test_parents_that_were_there_stay(tmp_path: Path) -> None:
-    (tmp_path / "a").mkdir()
-    with staged_folder(tmp_path / "a" / "b" / "run"):
-        pass
-    assert names(tmp_path) == {"a"} and names(tmp_path / "a") == set()
-
-
-def test_an_old_run_is_replaced_as_a_whole(tmp_path: Path) -> None:
-    old = make_run(tmp_path / "run")
-    (old / "resolved.csv").touch()
-    with staged_folder(old) as work:
-        (work / "manifest.json").write_text("new")
-    assert names(tmp_path) == {"run"} and names(old) == {"manifest.json"}
-    assert (old / "manifest.json").read_text() == "new"
-
-
-def test_the_old_run_comes_back_when_the_new_one_cannot_take_its_place(tmp_path: Path, monkeypatch) -> None:
-    old = make_run(tmp_path / "run")
-    rename = Path.rename
-
-    def refuse_second(self: Path, target: Path) -> Path:
-        if self.name.startswith(".run.partial-") and not self.name.endswith(".old"):
-            raise OSError(5, "Input/output error")
-        return rename(self, target)
-
-    monkeypatch.setattr(Path, "rename", refuse_second)
-    with pytest.raises(AffilError, match="cannot write"), staged_folder(old) as work:
-        (work / "manifest.json").write_text("new")
-    assert names(tmp_path) == {"run"} and read_manifest(old) == {"format": FORMAT, "fingerprint": "f"}
-
-
-def test_a_folder_that_cannot_be_renamed_is_filled(tmp_path: Path, monkeypatch) -> None:
-    """A mount point: everything new comes in, what was of the old run goes, the manifest comes last."""
-    old = make_run(tmp_path / "run")
-    for name in ("resolved.tsv", ".hidden"):
-        (old / name).touch()
-    monkeypatch.setattr(Path, "is_mount", lambda self: self == old.resolve())
-    moved = []
-    rename = Path.rename
-    monkeypatch.setattr(Path, "rename", lambda self, to: (moved.append(to.name), rename(self, to))[1])
-    with staged_folder(old) as work:
-        assert work.parent == old.resolve()
-        for name in ("manifest.json", "resolved.csv", "zzz"):
-            (work / name).write_text("new")
-    assert moved[-1] == "manifest.json"
-    assert names(old) == {"manifest.json", "resolved.csv", "zzz", ".hidden"}
-
-
-def test_a_link_to_a_folder_stays_a_link(tmp_path: Path) -> None:
-    real = make_run(tmp_path / "disk" / "run")
-    (tmp_path / "link").symlink_to(real)
-    with staged_folder(tmp_path / "link") as work:
-        (work / "manifest.json").write_text("new")
-    assert (tmp_path / "link").is_symlink()
-    assert (real / "manifest.json").read_text() == "new"
-    assert names(tmp_path / "disk") == {"run"}
-
-
-def test_errors_name_the_wanted_place_not_the_hidden_one(tmp_path: Path) -> None:
-    with pytest.raises(AffilError) as caught, staged_folder(tmp_path / "run") as work:
-        raise AffilError(f"no space left: {work / 'pairs.parquet'} (free some)")
-    assert str(caught.value) == f"no space left: {tmp_path / 'run' / 'pairs.parquet'} (free some)"
-
-
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
-def test_an_open_folder_in_a_closed_parent_is_filled(tmp_path: Path) -> None:
-    run = make_run(tmp_path / "closed" / "run")
-    run.parent.chmod(0o555)
-    try:
-        with staged_folder(run) as work:
-            (work / "manifest.json").write_text("new")
-        assert names(run) == {"manifest.json"}
-    finally:
-        run.parent.chmod(0o755)
 
 
 # --- reading back, saving an evaluation
