@@ -193,7 +193,9 @@ def main() -> None:
     callback=_use_workers,
     help="Threads and processes to use.  [default: all cores]",
 )
-@click.option("--into", metavar="ADDRESS", help="DuckDB file that gets the tables too (duckdb:///FILE).")
+@click.option(
+    "--into", metavar="ADDRESS", help="Database that gets the tables too: duckdb:///FILE, postgresql://…"
+)
 @click.option("--overwrite", is_flag=True, help="Replace a run of other input or settings, and its tables.")
 @_quiet_options
 def resolve(
@@ -210,8 +212,9 @@ def resolve(
     """Resolve affiliation strings into institutions.
 
     INPUT is CSV, TSV, JSONL, Parquet, XLSX or plain text (one string a line), gzipped or not; a pattern
-    such as 'part-*.parquet'; a table, 'duckdb:///FILE?table=NAME'; or - for standard input. The folder gets
-    mentions, institutions, pairs, your own table with the institution of each row, and report.html.
+    such as 'part-*.parquet'; a table, 'duckdb:///FILE?table=NAME' or 'postgresql://HOST/BASE?table=NAME'; or
+    - for standard input. The folder gets mentions, institutions, pairs, your own table with the institution
+    of each row, and report.html.
     """
     from pipeline.console import bars, print_reused, print_summary
     from pipeline.job import JobOutcome, run_job, run_job_into

@@ -1,25 +1,27 @@
-"""Tables of a DuckDB file as input and output: addresses, opening, reading; names are quoted, never run."""
+"""Tables of databases as input and output: addresses, opening, reading; names are quoted, never run."""
 
 from __future__ import annotations
 
 import difflib
+import os
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 
+from pipeline import postgres
 from pipeline.errors import AffilError, UsageError
 
 if TYPE_CHECKING:
     import duckdb
     import pyarrow as pa
 
-SCHEME = "duckdb"
+SCHEME, SERVER_SCHEMES = "duckdb", ("postgresql", "postgres")
 #: Other databases that people name by address; how to get at them is in docs/databases.md.
-OTHER_SCHEMES = ("postgres", "postgresql", "mysql", "mariadb", "sqlite", "mssql", "oracle", "snowflake")
+OTHER_SCHEMES = ("mysql", "mariadb", "sqlite", "mssql", "oracle", "snowflake")
 _READ_KEYS, _WRITE_KEYS = ("table", "schema", "column"), ("prefix", "schema")
 _BATCH_ROWS = 65_536
 #: DuckDB goes to disk beyond this, next to the database.
@@ -30,11 +32,12 @@ _NOT_IN_PARQUET = re.compile(r"\b(INTERVAL|UNION|BIT|BIGNUM|VARIANT|GEOMETRY|TIM
 
 @dataclass(frozen=True)
 class Address:
-    """What `duckdb:///file.db?table=works&column=aff` says.
+    """What `duckdb:///file.db?table=works&column=aff` or `postgresql://host/base?table=works` says.
 
     Attributes:
         given: as the user wrote it.
-        path: the database file.
+        path: the database file; nowhere for a server.
+        server: what the driver connects to, without the parts that are ours; None for a file.
         schema: schema of the table, or of the tables to write.
         table: the table or view to read; None in an address to write to.
         column: the column of affiliations, where the address names it.
@@ -47,24 +50,31 @@ class Address:
     table: str | None = None
     column: str | None = None
     prefix: str = "affil_"
+    server: str | None = None
+
+    @property
+    def shown(self) -> str:
+        """The database, for messages."""
+        return self.server or str(self.path)
 
 
 def is_address(given: object) -> bool:
     """Whether an input is the address of a database, of any kind, not a file."""
     found = re.match(r"([a-z0-9]+)(?:\+\w+)?://", str(given), re.IGNORECASE)
-    return found is not None and found[1].lower() in (SCHEME, *OTHER_SCHEMES)
+    return found is not None and found[1].lower() in (SCHEME, *SERVER_SCHEMES, *OTHER_SCHEMES)
 
 
 def read_address(given: str) -> Address:
     """The address of a table to read: `duckdb:///FILE?table=NAME`, and `schema`, `column` where wanted.
+
+    Or `postgresql://user@host:port/base?table=NAME`, whose other parts go to the server's own library.
 
     Three slashes stand before a path from here, four before one from the root; `%3F` is a `?` in a name.
 
     Raises:
         UsageError: another kind of database, a part that is missing or unknown.
     """
-    path, values = _parts(given, _READ_KEYS)
-    return Address(given, path, **values)
+    return _address(given, _READ_KEYS)
 
 
 def write_address(given: str) -> Address:
@@ -73,29 +83,37 @@ def write_address(given: str) -> Address:
     Raises:
         UsageError: another kind of database, a part that is unknown.
     """
-    path, values = _parts(given, _WRITE_KEYS)
-    return Address(given, path, **values)
+    return _address(given, _WRITE_KEYS)
 
 
-def _parts(given: str, keys: Sequence[str]) -> tuple[Path, dict[str, str]]:
+def _address(given: str, keys: Sequence[str]) -> Address:
     parts = urlsplit(given)
-    if not is_address(given) or parts.scheme.lower() != SCHEME:
+    scheme = parts.scheme.lower().partition("+")[0]
+    if scheme not in (SCHEME, *SERVER_SCHEMES):
         # Without the rest of it: it may hold a password.
         raise UsageError(
-            f"{parts.scheme or given}: only DuckDB files can be read and written (duckdb:///FILE); copy the"
-            " table into one, or into Parquet (docs/databases.md)"
+            f"{scheme or given}: DuckDB (duckdb:///FILE) and PostgreSQL (postgresql://…) can be read and"
+            " written; copy the table into one, or into Parquet (docs/databases.md)"
         )
-    if parts.netloc or parts.fragment or not parts.path.strip("/"):
+    is_server = scheme in SERVER_SCHEMES
+    if is_server and parts.password is not None:
+        raise UsageError(
+            "no password in an address, which histories and manifests keep; set PGPASSWORD, or use ~/.pgpass"
+        )
+    if not is_server and (parts.netloc or parts.fragment or not parts.path.strip("/")):
         raise UsageError(f"{given}: write duckdb:///FILE, with three slashes, %23 for a # in its name")
     try:
         pairs = parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query))
     except ValueError as error:
         raise UsageError(f"{given}: {error}; write ?name=value&name=value after the file") from None
-    values = dict(pairs)
-    wrong = next((k for k, v in pairs if k not in keys or not v), None)
-    if wrong is not None or len(values) < len(pairs):
+    own = [(k, v) for k, v in pairs if not is_server or k in (*_READ_KEYS, *_WRITE_KEYS)]
+    if any(k not in keys or not v for k, v in own) or len(dict(own)) < len(own):
         raise UsageError(f"{given}: {', '.join(keys)} can stand after the ?, each once and with a value")
-    return Path(unquote(parts.path)[1:]), values
+    if not is_server:
+        return Address(given, Path(unquote(parts.path)[1:]), **dict(own))
+    query = urlencode([pair for pair in pairs if pair not in own])
+    server = parts._replace(scheme="postgresql", query=query).geturl()
+    return Address(given, Path(os.devnull), server=server, **{"schema": "public"} | dict(own))
 
 
 def identifier(name: str) -> str:
@@ -143,7 +161,9 @@ def _version() -> str:
 
 
 def require_database(address: Address) -> None:
-    """Refuse a database file that is not there."""
+    """Refuse a database file that is not there; whether a server is, reading finds out."""
+    if address.server:
+        return
     if address.path.is_dir():
         raise UsageError(f"{address.path} is a folder; name a DuckDB file")
     if not address.path.is_file():
@@ -171,8 +191,17 @@ def read_rows(address: Address) -> tuple[tuple[str, ...], Iterator[pa.RecordBatc
         AffilError: the file is no database or is in use, or the view cannot be read.
     """
     require_database(address)
-    stream = _stream(address)
+    stream = _server_stream(address) if address.server else _stream(address)
     return next(stream), stream
+
+
+def _server_stream(address: Address) -> Iterator[Any]:
+    assert address.server is not None
+    with postgres.connected(address.server) as cursor:
+        known = postgres.kinds_of(cursor, address.schema)
+        if address.table is None or address.table not in known:
+            raise UsageError(_no_table(address, list(known)))
+        yield from postgres.rows(cursor, f"{identifier(address.schema)}.{identifier(address.table)}")
 
 
 def _stream(address: Address) -> Iterator[Any]:
@@ -194,7 +223,8 @@ def _stream(address: Address) -> Iterator[Any]:
 
 
 def _no_table(address: Address, known: list[str]) -> str:
-    where = f"{address.path}" + ("" if address.schema == "main" else f", schema {address.schema!r},")
+    usual = "public" if address.server else "main"
+    where = address.shown + ("" if address.schema == usual else f", schema {address.schema!r},")
     shown = ", ".join(known[:20]) + (f" … ({len(known)} in all)" if len(known) > 20 else "")
     there = f"it has {shown}" if known else "it has none"
     if address.table is None:

@@ -1,29 +1,20 @@
-"""A finished run folder → tables of a DuckDB file, all of them in one transaction."""
+"""A finished run folder → tables of a database, all of them in one transaction."""
 
 from __future__ import annotations
 
 import json
 import re
 import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from pipeline.databases import (
-    Address,
-    identifier,
-    is_address,
-    kinds_of,
-    literal,
-    opened,
-    read_address,
-    write_address,
-)
+from pipeline.databases import Address, identifier, is_address, literal, read_address, write_address
 from pipeline.errors import UsageError
 from pipeline.reading import ReadingSettings, stage_rows
 from pipeline.rows import ROW, StagedRows
 from pipeline.run_folder import read_manifest
+from pipeline.stores import Store, qualified, require_parent, store_of
 
 if TYPE_CHECKING:
     import duckdb
@@ -36,13 +27,13 @@ EXPORTED = (_RESOLVED, *_TABLES, _RUN)
 
 
 def export_run(folder: str | Path, into: str, *, overwrite: bool = False) -> list[str]:
-    """The folder of a finished run in; the names of the tables that a DuckDB file now has of it out.
+    """The folder of a finished run in; the names of the tables that a database now has of it out.
 
-    The file is made where it is not there. All tables come or none. The same run again changes nothing.
+    A DuckDB file is made where it is not there. All tables come or none. The same run again changes nothing.
 
     Args:
         folder: of a finished run, with `resolved.*`.
-        into: `duckdb:///FILE`, and `?prefix=…&schema=…` where wanted.
+        into: `duckdb:///FILE` or `postgresql://host/base`, and `?prefix=…&schema=…` where wanted.
         overwrite: replace tables of these names; a view is never replaced.
 
     Raises:
@@ -53,23 +44,13 @@ def export_run(folder: str | Path, into: str, *, overwrite: bool = False) -> lis
     manifest = read_manifest(root)
     if manifest is None:
         raise UsageError(f"{root} is no finished run; give the output folder of `affil resolve`")
-    with tempfile.TemporaryDirectory(prefix=".export-", dir=root) as scratch, _written(address) as database:
-        if not _require_room(database, address, manifest["fingerprint"], overwrite):
-            return _named(address, kinds_of(database, address.schema))
-        database.begin()
-        for name in _named(address, kinds_of(database, address.schema)):
-            database.execute(f"DROP TABLE {_qualified(address, name)}")
-        for name in _TABLES:
-            path = root / f"{name}.parquet"
-            if path.exists():
-                _create(database, address, name, f"SELECT * FROM read_parquet({literal(path)})")
-        staged = _staged(root, manifest["reading"]["column"], Path(scratch))
-        _create(database, address, _RESOLVED, _resolved(database, address, staged))
-        values = (manifest["fingerprint"], manifest["created"], str(root), json.dumps(manifest))
-        named = zip(values, ("fingerprint", "created", "folder", "manifest"), strict=True)
-        _create(database, address, _RUN, f"SELECT {', '.join(f'{literal(v)} AS {n}' for v, n in named)}")
-        database.commit()
-        return _named(address, kinds_of(database, address.schema))
+    with tempfile.TemporaryDirectory(prefix=".export-", dir=root) as scratch, store_of(address) as store:
+        if _require_room(store, manifest["fingerprint"], overwrite):
+            store.begin(drop=_taken(store))
+            with store.made(Path(scratch)) as (database, local):
+                _make(database, local, root, manifest)
+            store.commit()
+        return _taken(store)
 
 
 def check_export(into: str, inputs: Sequence[str], folder: str | Path, *, overwrite: bool) -> None:
@@ -83,94 +64,76 @@ def check_export(into: str, inputs: Sequence[str], folder: str | Path, *, overwr
     """
     address = write_address(into)
     for source in map(read_address, filter(is_address, inputs)):
-        is_same = source.path.resolve() == address.path.resolve()
+        is_same = (source.server, source.path.resolve()) == (address.server, address.path.resolve())
         if is_same and source.table and source.table.casefold() in _names(address):
             raise UsageError(f"{source.table!r} is read and would be replaced; write {into}?prefix=… as well")
-    if not address.path.exists():
-        _require_parent(address)
+    if address.server is None and not address.path.exists():
+        require_parent(address)
         return
-    with _written(address) as database:
+    with store_of(address) as store:
         fingerprint = (read_manifest(Path(folder)) or {}).get("fingerprint", "")
-        _require_room(database, address, fingerprint, overwrite)
+        _require_room(store, fingerprint, overwrite)
 
 
 def _names(address: Address) -> list[str]:
     return [f"{address.prefix}{name}".casefold() for name in EXPORTED]
 
 
-def _named(address: Address, known: dict[str, str]) -> list[str]:
-    return [name for name in known if name.casefold() in _names(address)]
+def _taken(store: Store) -> list[str]:
+    """Our names that something in the database has; to DuckDB `A` and `a` are one."""
+    address = store.address
+    if address.server:
+        return [name for name in store.kinds() if name in [f"{address.prefix}{one}" for one in EXPORTED]]
+    return [name for name in store.kinds() if name.casefold() in _names(address)]
 
 
-def _qualified(address: Address, name: str) -> str:
-    return f"{identifier(address.schema)}.{identifier(name)}"
-
-
-def _require_parent(address: Address) -> None:
-    if not address.path.parent.is_dir():
-        raise UsageError(f"no such folder: {address.path.parent}; make it, or write to another file")
-    if address.schema != "main":
-        raise UsageError(f"{address.path} is new and has no schema {address.schema!r}; make it first")
-
-
-@contextmanager
-def _written(address: Address) -> Iterator[duckdb.DuckDBPyConnection]:
-    """The database, open for writing; a file that was made for nothing is taken away again."""
-    if address.path.is_dir():
-        raise UsageError(f"{address.path} is a folder; name a DuckDB file")
-    is_new = not address.path.exists()
-    if is_new:
-        _require_parent(address)
-    try:
-        with opened(address.path, str(address.path), read_only=False) as database:
-            yield database
-    except BaseException:
-        if is_new:
-            for path in (address.path, address.path.with_name(f"{address.path.name}.wal")):
-                path.unlink(missing_ok=True)
-        raise
-
-
-def _require_room(
-    database: duckdb.DuckDBPyConnection, address: Address, fingerprint: str, overwrite: bool
-) -> bool:
+def _require_room(store: Store, fingerprint: str, overwrite: bool) -> bool:
     """Whether there is something to do: not where this very run is there; else nothing may be in the way."""
-    schemas = database.execute(
-        "SELECT 1 FROM duckdb_schemas() WHERE lower(schema_name) = lower(?)"
-        " AND database_name = current_database()",
-        [address.schema],
-    )
-    if not schemas.fetchall():
-        raise UsageError(f"{address.path} has no schema {address.schema!r}; make it, or name another")
-    known = kinds_of(database, address.schema)
-    taken = _named(address, known)
+    shown = store.address.shown
+    if not store.has_schema():
+        raise UsageError(f"{shown} has no schema {store.address.schema!r}; make it, or name another")
+    known, taken = store.kinds(), _taken(store)
     views = [name for name in taken if known[name] == "view"]
     if views:
-        raise UsageError(f"{address.path}: {views[0]!r} is a view and stays; write ?prefix=… as well")
-    if taken and _fingerprint(database, address, taken) == fingerprint != "":
+        raise UsageError(f"{shown}: {views[0]!r} is a view and stays; write ?prefix=… as well")
+    if taken and fingerprint and _fingerprint(store, taken) == fingerprint:
         return False
     if taken and not overwrite:
         raise UsageError(
-            f"{address.path} has tables of these names ({', '.join(taken[:3])}); add --overwrite to replace"
-            " them, or write ?prefix=… after the file"
+            f"{shown} has tables of these names ({', '.join(taken[:3])}); add --overwrite to replace them, or"
+            " write ?prefix=… as well"
         )
     return True
 
 
-def _fingerprint(database: duckdb.DuckDBPyConnection, address: Address, taken: list[str]) -> str | None:
+def _fingerprint(store: Store, taken: list[str]) -> str | None:
     """Of the run whose tables are there, None where they are not all there or somebody else's."""
-    wanted = {f"{address.prefix}{name}".casefold() for name in (_RESOLVED, "mentions", "institutions", _RUN)}
+    prefix = store.address.prefix
+    wanted = {f"{prefix}{name}".casefold() for name in (_RESOLVED, "mentions", "institutions", _RUN)}
     if not wanted <= {name.casefold() for name in taken}:
         return None
-    table = _qualified(address, f"{address.prefix}{_RUN}")
-    if "fingerprint" not in database.sql(f"SELECT * FROM {table}").columns:
-        return None
-    rows = database.execute(f"SELECT fingerprint FROM {table} LIMIT 1").fetchall()
-    return str(rows[0][0]) if rows else None
+    found = store.first_row(f"{prefix}{_RUN}").get("fingerprint")
+    return found if isinstance(found, str) else None
+
+
+def _make(
+    database: duckdb.DuckDBPyConnection, address: Address, root: Path, manifest: dict[str, Any]
+) -> None:
+    """All tables of a run, in a DuckDB."""
+    for name in _TABLES:
+        path = root / f"{name}.parquet"
+        if path.exists():
+            _create(database, address, name, f"SELECT * FROM read_parquet({literal(path)})")
+    with tempfile.TemporaryDirectory(prefix=".export-", dir=root) as scratch:
+        staged = _staged(root, manifest["reading"]["column"], Path(scratch))
+        _create(database, address, _RESOLVED, _resolved(database, address, staged))
+    values = (manifest["fingerprint"], manifest["created"], str(root), json.dumps(manifest))
+    named = zip(values, ("fingerprint", "created", "folder", "manifest"), strict=True)
+    _create(database, address, _RUN, f"SELECT {', '.join(f'{literal(v)} AS {n}' for v, n in named)}")
 
 
 def _create(database: duckdb.DuckDBPyConnection, address: Address, name: str, select: str) -> None:
-    database.execute(f"CREATE TABLE {_qualified(address, address.prefix + name)} AS {select}")
+    database.execute(f"CREATE TABLE {qualified(address, address.prefix + name)} AS {select}")
 
 
 def _staged(folder: Path, column: str, scratch: Path) -> StagedRows:
@@ -187,7 +150,7 @@ def _resolved(database: duckdb.DuckDBPyConnection, address: Address, staged: Sta
     names = _distinct_names(staged, len(added))
     values = [*(f"s.{staged.field(c)}" for c in staged.columns[: -len(added)]), *added]
     columns = ", ".join(f"{v} AS {identifier(n)}" for v, n in zip(values, names, strict=True))
-    institutions = _qualified(address, f"{address.prefix}institutions")
+    institutions = qualified(address, f"{address.prefix}institutions")
     entity = staged.field(staged.columns[-len(added)])
     return (
         f"SELECT {columns} FROM read_parquet({literal(staged.path)}) AS s"
@@ -202,7 +165,7 @@ def _added(database: duckdb.DuckDBPyConnection, address: Address, staged: Staged
     """
     plain = [re.sub(r"(_affil)*$", "", name) for name in staged.columns]
     start = max(n for n, name in enumerate(plain) if name == "entity_id")
-    known = database.sql(f"SELECT * FROM {_qualified(address, address.prefix + 'institutions')}").columns
+    known = database.sql(f"SELECT * FROM {qualified(address, address.prefix + 'institutions')}").columns
     return [
         f"i.{identifier(name)}"
         if name in known

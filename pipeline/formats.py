@@ -299,8 +299,8 @@ def _xlsx_text(cell: object) -> str | None:
     return cell.isoformat() if isinstance(cell, (datetime, date, time)) else str(cell)
 
 
-def read_duckdb(file: InputFile) -> Rows:
-    """A table or view of a DuckDB file; columns keep their types."""
+def read_database(file: InputFile) -> Rows:
+    """A table or view of a database; columns keep their types."""
     assert file.address is not None
     return Rows(*read_rows(file.address))
 
@@ -312,5 +312,5 @@ READERS: dict[str, Callable[[InputFile], Rows]] = {
     "text": read_text,
     "parquet": read_parquet,
     "xlsx": read_xlsx,
-    "duckdb": read_duckdb,
+    "table": read_database,
 }

@@ -33,7 +33,7 @@ EXTENSIONS = {
 }
 TEXT_KINDS = ("csv", "tsv", "jsonl", "text")
 #: Kinds whose values have types.
-TYPED_KINDS = ("parquet", "duckdb")
+TYPED_KINDS = ("parquet", "table")
 STDIN = "-"
 _DELIMITERS = (",", ";", "\t", "|")
 _GZIP_MAGIC = b"\x1f\x8b"
@@ -50,7 +50,7 @@ class InputFile:
     is_gzip: bool = False
     encoding: str = "utf-8"
     delimiter: str | None = None
-    #: The table of a database, for the kind `duckdb`.
+    #: The table of a database, for the kind `table`.
     address: Address | None = None
     _raw: BinaryIO | None = None
 
@@ -91,7 +91,7 @@ def locate(given: str | Path, scratch: Path) -> InputFile:
     if is_address(given):
         address = read_address(str(given))
         require_database(address)
-        return InputFile(address.given, address.path, "duckdb", address=address)
+        return InputFile(address.given, address.path, "table", address=address)
     path, name = Path(given), str(given)
     if name == STDIN or path.is_fifo() or path.is_char_device():
         path = _spooled(None if name == STDIN else path, scratch)

@@ -126,7 +126,7 @@ def pairs_frame(matches: Matches, found: Consolidated) -> pd.DataFrame:
         {
             "left_mention_id": pd.Categorical.from_codes(pairs.left.astype(np.int32), dtype=kind),
             "right_mention_id": pd.Categorical.from_codes(pairs.right.astype(np.int32), dtype=kind),
-            "rule": pd.Categorical.from_codes(number[pairs.rule], categories=rules),
+            "rule": pd.Categorical.from_codes(number[pairs.rule], categories=pd.Index(rules)),
             "similarity": pairs.similarity,
             "logit": pairs.logit,
             "rescored_logit": pairs.rescored,

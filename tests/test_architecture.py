@@ -20,6 +20,8 @@ FLOORS = (
         "presets",
         "writing",
         "databases",
+        "postgres",
+        "stores",
         "encodings",
         "inputs",
         "formats",

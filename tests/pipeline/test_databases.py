@@ -202,8 +202,8 @@ BAD_ADDRESSES = {
     "duckdb:///x.db?table=": "with a value",
     "duckdb:///x.db?table=a&table=b": "each once",
     "duckdb:///x.db?table": "name=value",
-    "postgresql://me:secret@host/base?table=works": "only DuckDB files",
-    "sqlite:///x.db?table=works": "only DuckDB files",
+    "postgresql://me:secret@host/base?table=works": "no password in an address",
+    "sqlite:///x.db?table=works": "copy the table into one",
 }
 
 
