@@ -102,7 +102,12 @@ def variants(result: Resolution) -> Iterator[tuple[str, Resolution]]:
         "mentions of one string never join",
         apart.rethreshold(result.settings.clustering.min_match_probability),
     )
-    full = replace(result, settings=result.settings.with_values(clustering={"missing_pair_weight": 1.0}))
+    full = replace(
+        result,
+        settings=result.settings.with_values(
+            clustering={"missing_pair_weight": 1.0, "missing_pairs_per_item": 0}
+        ),
+    )
     yield "missing pairs count in full", full.rethreshold(result.settings.clustering.min_match_probability)
 
 

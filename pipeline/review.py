@@ -152,7 +152,7 @@ def _between(
     ends = [entity[best[side].to_numpy()] for side in ("left", "right")]
     n_members = np.bincount(entity, minlength=n_entities)
     n_compared = of_couple.size().loc[best.index].to_numpy()
-    n_missing = settings.missing_pair_weight * (n_members[ends[0]] * n_members[ends[1]] - n_compared)
+    n_missing = settings.missing.weight_of(n_members[ends[0]], n_members[ends[1]], n_compared)
     total = of_couple.sum().loc[best.index].to_numpy() + settings.missing_pair_probability * n_missing
     size = np.bincount(entity, weight, n_entities)
     return best.assign(

@@ -7,7 +7,8 @@ from typing import NamedTuple
 import numpy as np
 
 from pipeline.clustering.graph import ROUNDING, Bools, Graph, canonical, component_of
-from pipeline.clustering.linkage import Missing, average_linkage
+from pipeline.clustering.linkage import average_linkage
+from pipeline.clustering.settings import Missing
 from pipeline.records import Int64s
 
 

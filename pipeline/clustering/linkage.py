@@ -6,6 +6,9 @@ Scaling Hierarchical Agglomerative Clustering to Billion-sized Datasets, arXiv 2
 in different components of the graph of means above the threshold never merge, so that edges between such
 components are dropped. A forbidden edge has a sum of minus infinity, and whatever is added to it stays
 forbidden; so does an edge between clusters that are known to be two.
+
+Where `Missing.per_item` bounds what missing pairs count, a merged cluster can be nearer than its parts were.
+Then this is no longer the tree of one merge at a time, but still one that nothing but the graph decides.
 """
 
 from __future__ import annotations
@@ -17,15 +20,8 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.clustering.graph import FORBIDDEN, ROUNDING, Bools, Graph, add_up, component_of
+from pipeline.clustering.settings import Missing
 from pipeline.records import Float64s, Int64s, Progress
-
-
-class Missing(NamedTuple):
-    """How a pair that was never compared counts in a mean: its probability, its weight beside observed
-    ones."""
-
-    probability: float = 0.0
-    weight: float = 1.0
 
 
 class Linkage(NamedTuple):
@@ -57,7 +53,8 @@ class _Front:
         """Mean probability over all pairs of two clusters, missing ones included, for each edge."""
         pairs = self.size[self.left] * self.size[self.right]
         if self.observed is not None:
-            pairs = missing.weight * pairs + (1.0 - missing.weight) * self.observed
+            sizes = self.size[self.left], self.size[self.right]
+            pairs = self.observed + missing.weight_of(*sizes, self.observed)
         mean: Float64s = missing.probability + self.excess / pairs
         if self.identity is not None:
             left, right = self.identity[self.left], self.identity[self.right]
@@ -103,7 +100,7 @@ def _first_front(graph: Graph, missing: Missing) -> _Front:
     observed = graph.weight[graph.left] * graph.weight[graph.right]
     excess = (graph.probability - missing.probability) * observed
     nodes, edges = np.arange(len(graph)), (graph.left, graph.right, excess)
-    counted = observed if missing.weight < 1.0 else None
+    counted = None if missing.is_full else observed
     return _Front(nodes, graph.weight, *edges, counted, graph.identity)
 
 

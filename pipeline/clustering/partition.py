@@ -15,7 +15,7 @@ from pipeline.clustering.components import components, is_chain, is_forbidden, s
 from pipeline.clustering.constraints import Constraints, contract, must_groups
 from pipeline.clustering.density import density_clusters
 from pipeline.clustering.graph import Graph, canonical
-from pipeline.clustering.linkage import Missing, average_linkage
+from pipeline.clustering.linkage import average_linkage
 from pipeline.clustering.settings import ClusteringSettings
 from pipeline.errors import AffilError, UsageError
 from pipeline.records import Float64s, Int64s, Progress
@@ -183,7 +183,7 @@ def _nodes(graph: Graph, constraints: Constraints, is_weighted: bool) -> tuple[I
 def _average(
     graph: Graph, component: Int64s, settings: ClusteringSettings, on_progress: Progress | None
 ) -> _Found:
-    linked = average_linkage(graph, settings.min_match_probability, _missing(settings), on_progress)
+    linked = average_linkage(graph, settings.min_match_probability, settings.missing, on_progress)
     return _Found(canonical(linked.label), linked.height, 0, linked.n_rounds)
 
 
@@ -218,9 +218,5 @@ def _guarded(graph: Graph, label: Int64s, settings: ClusteringSettings) -> _Foun
         bound = settings.min_mean_probability
         bound = settings.min_match_probability if bound is None else bound
         is_bad |= is_chain(graph, label, settings.max_component, bound)
-    label, n_split, n_rounds = split(graph, label, is_bad, settings.min_match_probability, _missing(settings))
+    label, n_split, n_rounds = split(graph, label, is_bad, settings.min_match_probability, settings.missing)
     return _Found(label, None, n_split, n_rounds)
-
-
-def _missing(settings: ClusteringSettings) -> Missing:
-    return Missing(settings.missing_pair_probability, settings.missing_pair_weight)

@@ -48,7 +48,7 @@ class Members:
         """Two groups, each bool of shape (n,), and what lies between them."""
         between = is_left[self.left] & is_right[self.right] | is_right[self.left] & is_left[self.right]
         n, sizes = int(between.sum()), (int(is_left.sum()), int(is_right.sum()))
-        n_missing = settings.missing_pair_weight * (sizes[0] * sizes[1] - n)
+        n_missing = float(settings.missing.weight_of(*sizes, n))
         total = self.probability[between].sum() + settings.missing_pair_probability * n_missing
         return Sides(*sizes, n, round(float(total / (n + n_missing)), 6) if n else None)
 
@@ -56,9 +56,9 @@ class Members:
 def separation(members: Members, a: int, b: int, settings: ClusteringSettings) -> tuple[float, Sides] | None:
     """The least `min_match_probability` (to .001) at which two members part, and the sides then.
 
-    Clusters that average linkage makes at a higher threshold lie inside those of a lower one, so that the
-    other institutions of the run are not needed. None where no threshold parts them (a must-link does not
-    yield), or where the clusterer has none.
+    Clusters that average linkage makes at a higher threshold lie inside those of a lower one (but for very
+    large ones, see `Missing`), so that the other institutions of the run are not needed. None where no
+    threshold parts them (a must-link does not yield), or where the clusterer has none.
     """
     if settings.clusterer == KMEANS or a == b:
         return None

@@ -25,6 +25,7 @@ from pipeline.clustering import (
 )
 from pipeline.clustering import cluster as cluster_items
 from pipeline.clustering.graph import canonical
+from pipeline.clustering.settings import Missing
 from pipeline.errors import AffilError, UsageError
 
 NO_GUARD = ClusteringSettings(chain_guard=False)
@@ -52,7 +53,9 @@ class Pairs:
 
     def cluster(self, settings: ClusteringSettings | None = None, **options: object) -> Clusters:
         """By plain average linkage where no settings are given: missing pairs count in full, a cut at .5."""
-        settings = settings or ClusteringSettings(min_match_probability=0.5, missing_pair_weight=1.0)
+        settings = settings or ClusteringSettings(
+            min_match_probability=0.5, missing_pair_weight=1.0, missing_pairs_per_item=0
+        )
         return cluster_items(self.n, self.left, self.right, self.probability, settings, **options)
 
     def dense(self) -> np.ndarray:
@@ -155,7 +158,9 @@ def test_average_equals_dense_average_linkage(seed: int, threshold: float) -> No
     np.fill_diagonal(distance, 0.0)
     tree = linkage(squareform(distance, checks=False), "average")
     expected = canonical(fcluster(tree, 1.0 - threshold, "distance").astype(np.int64))
-    found = pairs.cluster(ClusteringSettings(min_match_probability=threshold, missing_pair_weight=1.0))
+    found = pairs.cluster(
+        ClusteringSettings(min_match_probability=threshold, missing_pair_weight=1.0, missing_pairs_per_item=0)
+    )
     assert found.label.tolist() == expected.tolist()
 
 
@@ -518,3 +523,29 @@ def test_a_missing_hdbscan_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setitem(sys.modules, "hdbscan._hdbscan_linkage", None)
     with pytest.raises(AffilError, match=r"affiliation-resolver\[cpu\]"):
         clique(3, 0.9).cluster(ClusteringSettings(clusterer="hdbscan"))
+
+
+def test_a_small_part_joins_a_large_institution_although_it_never_met_most_of_it():
+    # 300 items that all know each other; ten more know each other, and 30 of the 300 each.
+    rng = np.random.default_rng(0)
+    edges = {(i, j) for part in (range(300), range(300, 310)) for i in part for j in part if i < j}
+    edges |= {(int(i), j) for j in range(300, 310) for i in rng.choice(300, 30, replace=False)}
+    left, right = np.array(sorted(edges), np.int64).T
+    probability = np.where((left < 300) & (right >= 300), 0.7, 0.95)
+    found = [
+        cluster_items(310, left, right, probability, ClusteringSettings(missing_pairs_per_item=n)).n_clusters
+        for n in (0, 30)
+    ]
+    assert found == [2, 1]
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(1, 500), st.integers(1, 500), st.floats(0, 1), st.integers(0, 40))
+def test_missing_pairs_weigh_no_more_than_all_and_no_less_than_none(size, other, share, per_item):
+    observed = int(share * size * other)
+    missing = float(Missing(0.0, 0.2, per_item).weight_of(size, other, observed))
+    assert 0 <= missing <= 0.2 * (size * other - observed) + 1e-9
+    if not per_item or max(size, other) <= per_item:
+        assert missing == pytest.approx(0.2 * (size * other - observed))
+    else:
+        assert missing <= 0.2 * per_item * min(size, other) + 1e-9

@@ -227,8 +227,8 @@ def test_two_institutions_are_told_with_the_pairs_between_them() -> None:
     found = explain(mentions_of(["e", "e", "f", "f"]), pairs_of(rows), "a0", "a3")
     sides = found.sides
     assert sides is not None and (sides.n_left, sides.n_right, sides.n_pairs) == (2, 2, 2)
-    # Two of four pairs were never compared; each counts a tenth with probability 0.
-    assert sides.mean_probability == pytest.approx(0.3 / 2.2, abs=1e-6)
+    # Two of four pairs were never compared; each counts a fifth with probability 0.
+    assert sides.mean_probability == pytest.approx(0.3 / 2.4, abs=1e-6)
     assert found.direct is None and found.separating is None
 
 
