@@ -48,6 +48,10 @@ benchmark: $(VENV)/.installed-test ## The figures of the README; needs the label
 	$(BIN)/python benchmarks/threshold.py --data $(DATA)
 	$(BIN)/python benchmarks/fine_tuning.py --data $(DATA) --output out/fine-tuning --save benchmarks/results/fine_tuning.json
 	$(BIN)/python benchmarks/rescoring.py --data $(DATA) --save benchmarks/results/rescoring.json
+	$(BIN)/affil registry import $(DATA)/registry/ror_records_partial.jsonl.gz --output out/ror.parquet
+	$(BIN)/python benchmarks/linking.py --data $(DATA) --registry out/ror.parquet --fold test
+	$(BIN)/python benchmarks/linking.py --data $(DATA) --registry out/ror.parquet --fold test --several
+	$(BIN)/python benchmarks/linking.py --data $(DATA) --registry out/ror.parquet --fold test --institutions
 	$(BIN)/python benchmarks/table.py --write
 
 models: $(VENV)/.installed-test ## Fit the shipped models again.

@@ -11,16 +11,18 @@ whose labels the registry holds all: the others ask for what is not there, and h
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from operator import itemgetter
 from pathlib import Path
 
 import numpy as np
 
 import pipeline
-from pipeline.linking import LinkingSettings, Links, are_conflicting, link, registry_facts
+from pipeline.linking import LinkingSettings, Links, RegistryFacts, are_conflicting, link, registry_facts
 from pipeline.linking.names import name_forms
 from pipeline.preparation import prepare
 from pipeline.records import MAIN, Mentions
@@ -36,6 +38,10 @@ SETS = {
     "ror_logs_train": True,
     "openalex_gold_ror": False,
 }
+
+
+#: Sets in which strings name several organisations, all of them labelled.
+SEVERAL = ("cwts_nonrelated", "hfe_french", "openalex_gold_ror")
 
 
 @dataclass(frozen=True)
@@ -78,6 +84,72 @@ def measured(some: list[Case], given: dict[str, dict[int, float]], at: float) ->
     n_taken, n_gold = sum(map(len, taken)), sum(len(c.right) for c in some)
     precision, recall = n_right / max(n_taken, 1), n_right / max(n_gold, 1)
     return precision, recall, 2 * precision * recall / max(precision + recall, 1e-9)
+
+
+def several(data: Path, registry: Path, fold: str, at: float) -> None:
+    """Print how right the sets of records are in strings with several labels.
+
+    Twice: `links` takes the best record of each mention by itself, `run` that of its institution, all strings
+    resolved together with the registry. Labels that the registry lacks are left out.
+    """
+    facts = registry_facts(Registry.read(registry))
+    some = {
+        name: [
+            case
+            for case in cases(data / "labelled" / f"{name}.jsonl", fold, facts.registry)
+            if len(case.right) > 1
+        ]
+        for name in SEVERAL
+    }
+    strings = sorted({case.string for found in some.values() for case in found})
+    settings = pipeline.Settings().with_values(linking={"registry": str(registry)})
+    run = pipeline.resolve(strings, settings, models=pipeline.Models(registry=facts))
+    assert run.linking is not None
+    linked = run.linking.records(run.clusters.label)[run.clusters.label]
+    by_run: dict[str, dict[int, float]] = {}
+    for string, record in zip(run.parsed.affiliation.tolist(), linked.tolist(), strict=True):
+        if record >= 0:
+            by_run.setdefault(run.parsed.affiliations.affiliation[string], {})[record] = 1.0
+    by_link = answers(run.parsed, run.linking.links, is_single=False)
+    print(f"fold {fold}: {len(strings):,} strings with several labels")
+    print(f"{'set':20} {'strings':>7} {'ids':>5}  {'':5}  precision  recall     F1")
+    some["all"] = [case for found in some.values() for case in found]
+    for name, found in some.items():
+        n_ids = sum(len(case.right) for case in found)
+        for title, given in (("links", by_link), ("run", by_run)):
+            values = "  ".join(f"{value:7.3f}" for value in measured(found, given, at))
+            print(f"{name:20} {len(found):7,} {n_ids:5,}  {title:5}  {values}")
+
+
+def errors(data: Path, facts: RegistryFacts, folds: Sequence[str], n: int) -> None:
+    """Print a sample of the strings in which linking does not answer what the labels say, for reading.
+
+    Drawn by a fixed hash of the string; never of the fold `test`. A line a string: the set, what is labelled
+    and was not found, what was found and is not labelled (with its probability).
+    """
+    if "test" in folds:
+        raise SystemExit("errors are read on the folds train and tune; the test fold stays unread")
+    registry = facts.registry
+    found: dict[str, tuple[str, Case]] = {}
+    for name in SETS:
+        for fold in folds:
+            for case in cases(data / "labelled" / f"{name}.jsonl", fold, registry):
+                found.setdefault(case.string, (name, case))
+    mentions, forms = prepare(sorted(found))
+    links = link(forms, facts)
+    at = LinkingSettings().min_link_probability
+    given = {is_single: answers(mentions, links, is_single) for is_single in (True, False)}
+    wrong = []
+    for string, (name, case) in found.items():
+        taken = {r: p for r, p in given[SETS[name]].get(string, {}).items() if p >= at}
+        if set(taken) != case.right:
+            wrong.append((hashlib.sha256(string.encode()).hexdigest(), name, case, taken))
+    print(f"# {len(wrong):,} of {len(found):,} strings of {', '.join(folds)} differ; {n} of them by hash")
+    for _, name, case, taken in sorted(wrong, key=itemgetter(0))[:n]:
+        missed = [registry.name[r] for r in sorted(case.right - set(taken))]
+        extra = [f"{registry.name[r]} ({taken[r]:.2f})" for r in sorted(set(taken) - case.right)]
+        lacking = "" if case.is_held else " (the registry lacks a label)"
+        print(f"{name}\t{case.string}\tmissed: {'; '.join(missed)}{lacking}\textra: {'; '.join(extra)}")
 
 
 def institutions(data: Path, registry: Path, fold: str) -> None:
@@ -140,9 +212,17 @@ def main() -> None:
     arguments.add_argument("--at", type=float, nargs="+", default=[LinkingSettings().min_link_probability])
     arguments.add_argument("--institutions", action="store_true", help="measure clusters, not links")
     arguments.add_argument("--start", action="store_true", help="measure how long a registry takes to read")
+    arguments.add_argument("--errors", type=int, metavar="N", help="print N wrong answers, for reading")
+    arguments.add_argument("--several", action="store_true", help="measure strings with several labels")
     chosen = arguments.parse_args()
+    if chosen.several:
+        several(chosen.data, chosen.registry, chosen.fold, chosen.at[0])
+        return
     if chosen.start:
         start(chosen.registry)
+        return
+    if chosen.errors:
+        errors(chosen.data, registry_facts(Registry.read(chosen.registry)), ("train", "tune"), chosen.errors)
         return
     if chosen.institutions:
         institutions(chosen.data, chosen.registry, chosen.fold)

@@ -17,10 +17,12 @@ import pandas as pd
 import pytest
 
 import pipeline
+from pipeline.registry import import_registry
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "benchmarks"))
 import gpu  # noqa: E402
+import linking  # noqa: E402
 import scale  # noqa: E402
 import synthetic  # noqa: E402
 
@@ -33,6 +35,36 @@ def script(name: str, *arguments: object) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, str(ROOT / "benchmarks" / name), *map(str, arguments)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300)
+
+
+# ----------------------------------------------------------------------------------------- linking
+
+
+def test_the_linking_benchmark_counts_sets_and_prints_wrong_answers(tmp_path: Path) -> None:
+    labelled = tmp_path / "labelled"
+    labelled.mkdir()
+    ox, ucl, kcl = "052gg0110", "02jx3x895", "0220mzb33"
+    rows = {
+        "springer_2023_rest": [("University of Oxford, Oxford, UK", [ox]), ("Kyoto University, Japan", [ox])],
+        "openalex_gold_ror": [
+            ("University College London and King's College London, London, UK", [ucl, kcl])
+        ],
+    }
+    for name in {*linking.SETS, *linking.SEVERAL}:
+        lines = [json.dumps({"string": s, "labels": own, "fold": "tune"}) for s, own in rows.get(name, [])]
+        (labelled / f"{name}.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    import_registry(ROOT / "examples" / "registry.csv", tmp_path / "r.parquet")
+    asked = ["--data", tmp_path, "--registry", tmp_path / "r.parquet"]
+    plain = script("linking.py", *asked, "--fold", "tune")
+    assert plain.returncode == 0, plain.stderr
+    line = next(x for x in plain.stdout.splitlines() if x.startswith("springer_2023_rest"))
+    assert line.split()[-3:] == ["0.500", "0.500", "0.500"]
+    found = script("linking.py", *asked, "--fold", "tune", "--several")
+    assert found.returncode == 0, found.stderr
+    assert [x.split()[-3:] for x in found.stdout.splitlines() if x.startswith("all")] == [["1.000"] * 3] * 2
+    wrong = script("linking.py", *asked, "--errors", "5").stdout.splitlines()
+    assert wrong[0].startswith("# 1 of 3 strings") and len(wrong) == 2
+    assert "missed: University of Oxford\textra: Kyoto University" in wrong[1]
 
 
 # ----------------------------------------------------------------------------------------- synthetic strings

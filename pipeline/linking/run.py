@@ -78,6 +78,10 @@ class Linking:
         """The records of mentions year by year, where they have been several."""
         return timeline(forms, label, self._vote(label), self.facts, self.said.mention)
 
+    def records(self, label: Int64s) -> Int64s:
+        """The record that each cluster takes, -1 for none, shape (n clusters,)."""
+        return self._vote(label).record
+
     def _vote(self, label: Int64s) -> Linked:
         return self.said.linked(vote(self.links, label, self.settings), label)
 
