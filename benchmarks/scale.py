@@ -2,10 +2,17 @@
 
     python benchmarks/scale.py --data ../shared/data [--size 10000 --size 30000] [--save FILE] [-- OPTIONS]
 
-OPTIONS go to `affil resolve` (such as `-- --encoder built-in`). A stage's memory is the peak of the process
-up to its end. The growth exponent is the slope of log seconds over log strings: 1 is linear, 2 quadratic. B³
-is that of synthetic strings, whose institutions grow with their number: it shows whether quality holds as
-sizes grow, not how good it is on real strings.
+    python benchmarks/scale.py --data ../shared/data --rows 5000000
+
+OPTIONS go to `affil resolve` (such as `-- --encoder built-in`). A stage's memory is the peak of the command's
+own process up to its end; that of the whole is the peak of all its processes together, looked at twice a
+second. The growth exponent is the slope of log seconds over log strings: 1 is linear, 2 quadratic; that of
+the CPU seconds (of all processes) is the one to trust where others work on the machine.
+B³ is that of synthetic strings, whose institutions grow with their number: it shows whether quality holds as
+sizes grow, not how good it is on real strings. `whole` is the share of strings of large institutions (more
+than `LARGE` distinct strings) that lie in the largest cluster of their institution.
+
+With --rows it measures reading and folding of so many rows, drawn from `ROW_STRINGS` strings.
 """
 
 from __future__ import annotations
@@ -14,18 +21,24 @@ import argparse
 import json
 import math
 import os
-import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter, defaultdict
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import psutil
 import synthetic
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
+#: Distinct strings above which an institution is large.
+LARGE = 300
+#: Distinct strings among the rows of `--rows`.
+ROW_STRINGS = 200_000
 #: A stage below this took too little for its growth to mean anything, in seconds.
 SHORTEST = 0.05
 
@@ -39,31 +52,106 @@ def run(strings: Sequence[tuple[str, str]], options: Sequence[str], scratch: Pat
     synthetic.write(iter(strings), source)
     command = [sys.executable, "-m", "pipeline.cli", "resolve", str(source), "--column", "affiliation"]
     path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
-    begin = time.perf_counter()
-    done = subprocess.run(
-        [*command, "--output", str(output), "--json", *options],
-        capture_output=True,
-        text=True,
-        env=os.environ | {"PYTHONPATH": path},
-    )
-    seconds = time.perf_counter() - begin
+    done = watched([*command, "--output", str(output), "--json", *options], path)
     if done.returncode:
         sys.exit(f"scale.py: affil resolve failed on {len(strings):,} strings: {done.stderr.strip()}")
     manifest = json.loads(done.stdout)
+    mentions = read_frames(output).mentions
+    mentions = mentions[mentions["role"] == "main"]
     found = pipeline.evaluate(
         read_frames(output).mentions, pipeline.read_gold(source, "affiliation", "cluster"), n_bootstrap=0
     )
     return {
         "n_strings": len(strings),
-        "seconds": round(seconds, 2),
-        "peak_memory_mb": max(stage["peak_memory_mb"] for stage in manifest["stages"]),
+        "seconds": round(done.seconds, 2),
+        "cpu_seconds": round(done.cpu_seconds, 2),
+        "peak_memory_mb": round(done.peak_memory_mb),
+        "neighbours": manifest["neighbours"],
         "stages": manifest["stages"],
         "n_pairs": manifest["counts"]["pairs_proposed"],
         "n_institutions": manifest["counts"]["institutions"],
         **{
             f"b3_{name}": round(found.value(f"b3_{name}") or 0.0, 4) for name in ("precision", "recall", "f1")
         },
+        "whole": whole(strings, mentions),
     }
+
+
+class Watched(NamedTuple):
+    """A finished command: what it said, and what all its processes took."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+    seconds: float
+    cpu_seconds: float
+    peak_memory_mb: float
+
+
+def watched(command: Sequence[str], path: str) -> Watched:
+    """Run a command and look at all its processes twice a second."""
+    begin, cpu, peak = time.perf_counter(), {}, 0.0
+    with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
+        run = psutil.Popen(command, stdout=out, stderr=err, text=True, env=os.environ | {"PYTHONPATH": path})
+        while run.poll() is None:
+            memory = 0
+            with suppress(psutil.NoSuchProcess):
+                for process in (run, *run.children(recursive=True)):
+                    with suppress(psutil.NoSuchProcess, psutil.ZombieProcess):
+                        memory += process.memory_info().rss
+                        times = process.cpu_times()
+                        cpu[process.pid] = times.user + times.system
+            peak = max(peak, memory / 1e6)
+            time.sleep(0.5)
+        seconds = time.perf_counter() - begin
+        for stream in (out, err):
+            stream.seek(0)
+        return Watched(run.returncode, out.read(), err.read(), seconds, sum(cpu.values()), peak)
+
+
+def whole(strings: Sequence[tuple[str, str]], mentions: Any) -> float | None:
+    """Share of large institutions' strings in the largest cluster of their institution; None without any."""
+    entity = dict(zip(mentions["affiliation"], mentions["entity_id"], strict=True))
+    parts: dict[str, Counter[str]] = defaultdict(Counter)
+    for text, institution in strings:
+        parts[institution][entity.get(text, text)] += 1
+    large = [part for part in parts.values() if part.total() > LARGE]
+    if not large:
+        return None
+    return round(sum(max(part.values()) for part in large) / sum(part.total() for part in large), 4)
+
+
+def rows(data: Path, n_rows: int, seed: int) -> None:
+    """Print what reading and folding many rows of few strings take."""
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.csv
+    import pyarrow.parquet as pq
+
+    registry = data / "registry" / "ror_records_partial.jsonl.gz"
+    drawn = synthetic.strings(synthetic.read_institutions(registry), ROW_STRINGS, seed)
+    strings = pa.array([text for text, _ in drawn])
+    weight = 1 / (np.arange(ROW_STRINGS) + synthetic.OFFSET) ** synthetic.EXPONENT
+    number = np.random.default_rng(seed).choice(ROW_STRINGS, n_rows, p=weight / weight.sum())
+    program = (
+        "import sys; from pathlib import Path; from pipeline.reading import ReadingSettings, stage_rows\n"
+        "from pipeline.folding import fold_rows\n"
+        "reading = ReadingSettings(column='affiliation')\n"
+        "rows = stage_rows([sys.argv[1]], Path(sys.argv[1] + '.rows'), reading)\n"
+        "print(len(fold_rows(rows).affiliations))"
+    )
+    with tempfile.TemporaryDirectory() as scratch:
+        for name in ("rows.parquet", "rows.csv"):
+            table = pa.table({"id": np.arange(n_rows), "affiliation": strings.take(pa.array(number))})
+            source = Path(scratch) / name
+            pq.write_table(table, source) if name.endswith("parquet") else pa.csv.write_csv(table, source)
+            done = watched([sys.executable, "-c", program, str(source)], str(ROOT))
+            if done.returncode:
+                sys.exit(f"scale.py: reading failed: {done.stderr.strip()}")
+            print(
+                f"{name:14} {n_rows:,} rows to {int(done.stdout):,} strings: {done.seconds:.1f} s,"
+                f" {done.cpu_seconds:.1f} CPU s, {done.peak_memory_mb:,.0f} MB"
+            )
 
 
 def exponent(sizes: Sequence[int], seconds: Sequence[float]) -> float | None:
@@ -91,8 +179,15 @@ def table(runs: Sequence[dict[str, Any]]) -> str:
         ]
         last = "" if slope is None else f"{slope:11.2f}"
         lines.append(f"{parts[0]['name']:16}" + "".join(f"{cell:>38}" for cell in cells) + last)
-    for name in ("n_pairs", "n_institutions", "b3_precision", "b3_recall", "b3_f1"):
-        values = (f"{found[name]:,}" if name.startswith("n_") else f"{found[name]:.4f}" for found in runs)
+    cpu = [found["cpu_seconds"] for found in runs]
+    slope = exponent(sizes, cpu)
+    last = "" if slope is None else f"{slope:11.2f}"
+    lines.append(f"{'CPU seconds':16}" + "".join(f"{f'{taken:,.1f} s':>38}" for taken in cpu) + last)
+    for name in ("n_pairs", "n_institutions", "b3_precision", "b3_recall", "b3_f1", "whole"):
+        values = (
+            f"{found[name]:,}" if name.startswith("n_") else f"{found[name] or math.nan:.4f}"
+            for found in runs
+        )
         lines.append(f"{name:16}" + "".join(f"{value:>38}" for value in values))
     return "\n".join(lines)
 
@@ -104,6 +199,7 @@ def main() -> None:
     )
     options.add_argument("--data", type=Path, required=True)
     options.add_argument("--size", type=int, action="append")
+    options.add_argument("--rows", type=int)
     options.add_argument("--seed", type=int, default=0)
     options.add_argument("--save", type=Path)
     options.add_argument("options", nargs="*", metavar="OPTIONS")
@@ -114,11 +210,14 @@ def main() -> None:
         options.error(f"--size must be 1 or more, got {sizes[0]}")
     if not registry.is_file():
         options.error(f"--data: no registry in {given.data}")
-    rows = list(synthetic.strings(synthetic.read_institutions(registry), sizes[-1], given.seed))
+    if given.rows:
+        rows(given.data, given.rows, given.seed)
+        return
+    drawn = list(synthetic.strings(synthetic.read_institutions(registry), sizes[-1], given.seed))
     runs = []
     for size in sizes:
         with tempfile.TemporaryDirectory() as scratch:
-            runs.append(run(rows[:size], given.options, Path(scratch)))
+            runs.append(run(drawn[:size], given.options, Path(scratch)))
         print(f"{size:,} strings: {runs[-1]['seconds']:.1f} s", file=sys.stderr)
     print(table(runs))
     if given.save:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
@@ -17,13 +18,14 @@ from blocking.keys import (
     KeyEntries,
     KeyPairs,
     Keys,
+    distinct,
     key_codes,
     key_entries,
+    pair_keys,
     pairs_of_entries,
     ranges,
-    sorted_pairs,
 )
-from blocking.neighbours import Search, search_neighbours
+from blocking.neighbours import Neighbours, Search, search_neighbours
 from blocking.pairs import RULES, CandidatePairs, Float32s, Int64s
 from blocking.settings import BlockingSettings, Progress
 from blocking.workers import n_workers
@@ -34,6 +36,9 @@ log = logging.getLogger(__name__)
 SAME_FORM = "same_form"
 #: Bits that hold the number of a rule; there are at most eight, a bit each in the column `rule`.
 _RULE_BITS = 3
+_BITS = np.left_shift(1, np.arange(1 << _RULE_BITS)).astype(np.uint8)
+#: Texts whose links become pairs of items at a time: some 20 arrays of 16 MB.
+_TEXTS_AT_ONCE = 1 << 16
 #: Pairs whose cosine is taken at once: 64 MB at 512 dimensions.
 _SIMILARITY_CHUNK = 1 << 14
 
@@ -146,9 +151,12 @@ def block_in_detail(
         found = encoder.encode(view.texts, on_progress=progress.next(len(view.texts)))
         if view is first:
             vectors = found
-        left, right, searches[rule] = _linked_texts(found, settings, progress.next(len(view.texts)))
+        told = progress.next(len(view.texts))
+        near = search_neighbours(found, settings.n_neighbours, settings, on_progress=told)
         del found
-        proposed.append((rule, *_items_of(left, right, view.number, order, settings.n_neighbours)))
+        searches[rule] = near.search
+        proposed.append((rule, *_items_of(near, view.number, order, settings)))
+        del near
     oversized: dict[str, int] = {}
     is_visible = np.flatnonzero(first.number >= 0)
     same_text = KeyEntries(is_visible, first.number[is_visible])
@@ -204,38 +212,33 @@ def prepared_encoder(encoder: Encoder | None, texts: Sequence[str], settings: Bl
     return encoder
 
 
-def _linked_texts(
-    vectors: Float32s, settings: BlockingSettings, on_progress: Progress | None
-) -> tuple[Int64s, Int64s, Search]:
-    """Row numbers of vectors and of their neighbours, row by row, the nearest first; how they were sought."""
-    found = search_neighbours(vectors, settings.n_neighbours, settings, on_progress=on_progress)
-    is_link = (found.ids >= 0) & (found.similarities >= settings.min_similarity)
-    row, _ = np.nonzero(is_link)
-    return row.astype(np.int64), found.ids[is_link], found.search
-
-
 def _items_of(
-    text: Int64s, neighbour: Int64s, number: Int64s, order: Int64s, n_neighbours: int
+    found: Neighbours, number: Int64s, order: Int64s, settings: BlockingSettings
 ) -> tuple[Int64s, Int64s]:
-    """Links between texts in, pairs of the items that have these texts out.
+    """Neighbours of texts in, pairs of the items that have these texts out.
 
     An item meets at most `n_neighbours / rank` items of its text's neighbour of that rank (and one at the
     least), so that two texts with a thousand items each propose no million pairs: the two groups are joined
     all the same, and "same_form" joins each group in itself.
     """
     members = order[number[order] >= 0]
-    sizes = np.bincount(number[members], minlength=int(number.max(initial=-1)) + 1)
+    sizes = np.bincount(number[members], minlength=len(found.ids))
     starts = np.cumsum(sizes) - sizes
     members = members[np.argsort(number[members], kind="stable")]
-
-    is_first = np.diff(text, prepend=-1) != 0
-    rank = ranges(np.diff(np.append(np.flatnonzero(is_first), len(text)))) + 1
-    n_met = np.minimum(sizes[neighbour], np.maximum(1, n_neighbours // rank))
-    link = np.repeat(np.arange(len(text)), sizes[text] * n_met)
-    place, step = np.divmod(ranges(sizes[text] * n_met), n_met[link])
-    item = members[starts[text[link]] + place]
-    other = members[starts[neighbour[link]] + (place + step) % sizes[neighbour[link]]]
-    return sorted_pairs(item, other, len(number))
+    keys = [np.empty(0, np.int64)]
+    for first in range(0, len(found.ids), _TEXTS_AT_ONCE):
+        part = slice(first, first + _TEXTS_AT_ONCE)
+        is_link = (found.ids[part] >= 0) & (found.similarities[part] >= settings.min_similarity)
+        row, rank = np.nonzero(is_link)
+        text, neighbour = row + first, found.ids[part][is_link]
+        n_met = np.minimum(sizes[neighbour], np.maximum(1, settings.n_neighbours // (rank + 1)))
+        link = np.repeat(np.arange(len(text)), sizes[text] * n_met)
+        place, step = np.divmod(ranges(sizes[text] * n_met), n_met[link])
+        item = members[starts[text[link]] + place]
+        other = members[starts[neighbour[link]] + (place + step) % sizes[neighbour[link]]]
+        keys.append(pair_keys(item, other, len(number)))
+    left, right = np.divmod(distinct(np.concatenate(keys)), max(len(number), 1))
+    return left, right
 
 
 def unite(
@@ -243,13 +246,18 @@ def unite(
 ) -> CandidatePairs:
     """Every pair once, with the rules that proposed it and its cosine in the first view."""
     # Pair and rule in one number: sorting numbers is far quicker than sorting by them, and needs no copies.
-    both = np.concatenate(
-        [(left * n_items + right) << _RULE_BITS | RULES.index(rule) for rule, left, right in proposed]
-    )
+    both = np.empty(sum(len(left) for _, left, _ in proposed), np.int64)
+    start = 0
+    for rule, left, right in proposed:
+        own = both[start : start + len(left)]
+        np.multiply(left, n_items << _RULE_BITS, out=own)
+        own += right << _RULE_BITS
+        own += RULES.index(rule)
+        start += len(left)
     if not len(both):
         return CandidatePairs.empty()
     both.sort()
-    rules = np.left_shift(1, both & ((1 << _RULE_BITS) - 1)).astype(np.uint8)
+    rules = _BITS[(both.view(np.uint8)[::8] if sys.byteorder == "little" else both) & (len(_BITS) - 1)]
     both >>= _RULE_BITS
     first = np.flatnonzero(np.diff(both, prepend=-1))
     united: npt.NDArray[np.uint8] = np.bitwise_or.reduceat(rules, first)

@@ -110,9 +110,14 @@ def ranges(lengths: Int64s) -> Int64s:
 
 def sorted_pairs(a: Int64s, b: Int64s, n_items: int) -> tuple[Int64s, Int64s]:
     """Two ends of each pair in; left and right out, ordered, each pair once, none with itself."""
-    keys = np.minimum(a, b) * n_items + np.maximum(a, b)
-    left, right = np.divmod(distinct(keys[a != b]), max(n_items, 1))
+    left, right = np.divmod(distinct(pair_keys(a, b, n_items)), max(n_items, 1))
     return left, right
+
+
+def pair_keys(a: Int64s, b: Int64s, n_items: int) -> Int64s:
+    """Two ends of each pair in; one number for each pair of two out, which order as (left, right) do."""
+    keys = np.minimum(a, b) * n_items + np.maximum(a, b)
+    return np.asarray(keys[a != b], np.int64)
 
 
 def distinct(keys: Int64s) -> Int64s:

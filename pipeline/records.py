@@ -221,12 +221,21 @@ class ScoredPairs:
         """These and other pairs, ordered by (left, right)."""
         if not len(other):
             return self
-        names = ("left", "right", "similarity", "rule", "logit", "rescored")
-        columns = {name: np.concatenate([getattr(self, name), getattr(other, name)]) for name in names}
-        # Both are ordered already: a stable sort merges two runs in one pass.
+        # Both are ordered: where the others go is found, and no column is held twice.
         n_items = 1 + max(int(self.right.max(initial=0)), int(other.right.max(initial=0)))
-        order = np.argsort(columns["left"] * n_items + columns["right"], kind="stable")
-        ordered: dict[str, Any] = {name: column[order] for name, column in columns.items()}
+        keys = other.left * n_items + other.right
+        place = np.searchsorted(self.left * n_items + self.right, keys) + np.arange(len(other))
+        is_own = np.ones(len(self) + len(other), bool)
+        is_own[place] = False
+
+        def merged(name: str) -> Any:
+            own, others = getattr(self, name), getattr(other, name)
+            column = np.empty(len(is_own), own.dtype)
+            column[is_own], column[place] = own, others
+            return column
+
+        names = ("left", "right", "similarity", "rule", "logit", "rescored")
+        ordered: dict[str, Any] = {name: merged(name) for name in names}
         return ScoredPairs(**ordered, combination=self.combination)
 
 

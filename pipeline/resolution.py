@@ -58,7 +58,7 @@ from pipeline.scoring import (
     ScoringSettings,
     fit_vocabulary,
     load_rescorer,
-    score,
+    score_by,
 )
 from pipeline.settings import Settings
 from pipeline.stage_log import Onward, StageLog
@@ -113,19 +113,16 @@ def resolve(
     encoder = models.encoder or load_named_encoder(settings.blocking, len(forms))
     candidates = partial(block_in_detail, forms.views, forms.keys, settings.blocking, encoder=encoder)
     blocked = stage.run("block", lambda tick: candidates(on_progress=tick), blocked_form(encoder))
-    judge = _judge(forms, settings.scoring, models.rescorer)
-    scored = stage.run("score", partial(judge, blocked.pairs), scored_form(blocked.pairs))
-    is_by_pairs, more = settings.clustering.clusterer != KMEANS, None
-    if is_by_pairs and settings.blocking.n_group_neighbours:
-        between = partial(_score_between, scored, blocked, mentions, settings, judge)
-        more = stage.run("second pass", between, scored_form())
+    scored = _scored(blocked, forms, mentions, stage, (settings, models))
+    # The scored pairs are these and more; millions are not held twice.
+    blocked = replace(blocked, pairs=CandidatePairs.empty())
     with stage("calibrate"):
-        matches = calibrate(scored.joined(more) if more else scored, settings.calibration)
+        matches = calibrate(scored, settings.calibration)
     linking, registry = None, models.registry or load_registry(settings.linking)
     if registry:
         to_records = partial(link_run, forms, registry, settings.linking, blocked, settings.blocking)
         linking = stage.run("link", to_records, linking_form(registry, settings.linking)).told(keys)
-    if is_by_pairs:
+    if settings.clustering.clusterer != KMEANS:
         group = partial(_cluster, matches, mentions, settings, held, linking)
     else:
         group = partial(_cluster_vectors, blocked, forms, settings, held)
@@ -209,13 +206,27 @@ _Judge = Callable[[CandidatePairs, Progress | None], ScoredPairs]
 
 
 def _judge(forms: Forms, settings: ScoringSettings, rescorer: PairRescorer | None) -> _Judge:
-    """What scores pairs of these mentions; their vocabulary is counted when the first pairs come."""
-    vocabulary = cache(partial(fit_vocabulary, forms, settings.model))
+    """What scores pairs of these mentions; what it knows of them is made when the first pairs come."""
+    features = cache(lambda: PairFeatures(forms, fit_vocabulary(forms, settings.model)))
+    rescorer = rescorer or load_rescorer(settings)
 
     def judge(pairs: CandidatePairs, tick: Progress | None) -> ScoredPairs:
-        return score(forms, pairs, vocabulary(), settings, rescorer=rescorer, on_progress=tick)
+        return score_by(features(), pairs, settings, rescorer, tick)
 
     return judge
+
+
+def _scored(
+    blocked: BlockingResult, forms: Forms, mentions: Mentions, stage: StageLog, asked: tuple[Settings, Models]
+) -> ScoredPairs:
+    """Candidate pairs and those of the second pass, scored; a function of its own, to let go of the parts."""
+    settings, models = asked
+    judge = _judge(forms, settings.scoring, models.rescorer)
+    scored = stage.run("score", partial(judge, blocked.pairs), scored_form(blocked.pairs))
+    if settings.clustering.clusterer == KMEANS or not settings.blocking.n_group_neighbours:
+        return scored
+    between = partial(_score_between, scored, blocked, mentions, settings, judge)
+    return scored.joined(stage.run("second pass", between, scored_form()))
 
 
 def _score_between(

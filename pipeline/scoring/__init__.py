@@ -11,6 +11,7 @@ from pipeline.scoring.score import (
     fit_vocabulary,
     load_rescorer,
     score,
+    score_by,
     token_frequencies,
     vocabulary_of,
 )
@@ -34,6 +35,7 @@ __all__ = [
     "load_rescorer",
     "rank",
     "score",
+    "score_by",
     "token_frequencies",
     "vocabulary_of",
 ]

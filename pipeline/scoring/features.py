@@ -154,9 +154,12 @@ class PairFeatures:
 
     def by_names(self, left: Int64s, right: Int64s) -> Int64s:
         """An order of pairs in which those of equal names stand together, so that names are compared once."""
-        name = self._codes["name"]
-        low, high = np.minimum(name[left], name[right]), np.maximum(name[left], name[right])
-        return np.argsort(low * (int(name.max(initial=0)) + 1) + high, kind="stable")
+        name = self._codes["name"].astype(np.int32)
+        first, second = name[left], name[right]
+        key = np.minimum(first, second).astype(np.int64)
+        key *= int(name.max(initial=0)) + 1
+        key += np.maximum(first, second, out=first)
+        return np.argsort(key)
 
     def prepare(self) -> None:
         """Make what all pairs need, once: a property that threads ask for at once would be made by each."""

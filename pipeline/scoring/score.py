@@ -19,6 +19,7 @@ from pipeline.errors import UsageError
 from pipeline.presets import locate_kind
 from pipeline.records import Float64s, Forms, Int64s, Progress, ScoredPairs
 from pipeline.scoring.additive import AdditiveModel
+from pipeline.scoring.budget import Budget
 from pipeline.scoring.cross_encoder import CrossEncoderScorer, PairRescorer
 from pipeline.scoring.features import NAMES, PairFeatures
 from pipeline.scoring.tokens import Vocabulary
@@ -43,7 +44,9 @@ class ScoringSettings:
         rescoring_band: pairs whose feature probability lies between the two are rescored; None takes the
             reranker's own band.
         rescoring: "band" or "all".
-        max_rescored: at most so many pairs, the most doubtful first; 0 sets no bound.
+        rescoring_budget: at most so many pairs ("20000 pairs"), such a share of all ("5%") or as long ("90s",
+            "10min", "2h") is rescored in each of the two passes, the most doubtful pairs first; None sets no
+            bound. With a time the result depends on the machine.
         device: "auto", "cpu" or "cuda", for the reranker.
         batch_size: pairs a batch of the reranker.
         max_length: longest pair in tokens; None takes the model's own.
@@ -54,7 +57,7 @@ class ScoringSettings:
     reranker: str = NO_RERANKER
     rescoring_band: tuple[float, float] | None = None
     rescoring: str = "band"
-    max_rescored: int = 0
+    rescoring_budget: str | None = None
     device: str = "auto"
     batch_size: int = 64
     max_length: int | None = None
@@ -71,8 +74,7 @@ class ScoringSettings:
             raise UsageError(f"scoring.device must be auto, cpu or cuda, got {self.device!r}")
         if self.batch_size < 1:
             raise UsageError(f"scoring.batch_size must be 1 or more, got {self.batch_size}")
-        if self.max_rescored < 0:
-            raise UsageError(f"scoring.max_rescored must be 0 or more, got {self.max_rescored}")
+        Budget.parse(self.rescoring_budget)
         if self.max_length is not None and self.max_length < 1:
             raise UsageError(f"scoring.max_length must be 1 or more, got {self.max_length}")
 
@@ -159,14 +161,28 @@ def score(
     """Candidate pairs become scored pairs; `rescorer` stands in for the one that settings name."""
     settings = settings or ScoringSettings()
     rescorer = rescorer or load_rescorer(settings)
-    features = PairFeatures(forms, vocabulary)
+    return score_by(PairFeatures(forms, vocabulary), pairs, settings, rescorer, on_progress)
+
+
+def score_by(
+    features: PairFeatures,
+    pairs: CandidatePairs,
+    settings: ScoringSettings,
+    rescorer: PairRescorer | None,
+    on_progress: Progress | None = None,
+) -> ScoredPairs:
+    """As `score`, with what features know of the mentions made before: for pairs in several lots."""
     told = Onward(on_progress)
     logit = feature_logits(features, pairs, settings.model, told)
     rescored = np.full(len(pairs), np.nan)
     if rescorer is not None and len(pairs):
         chosen = doubtful(logit, settings, rescorer.band)
         log.info("score: %d of %d pairs go to %s", len(chosen), len(pairs), rescorer.name)
-        rescored[chosen] = rescorer.rescore(features, pairs.left[chosen], pairs.right[chosen], told.next())
+        for part, found in Budget.parse(settings.rescoring_budget).spend(
+            chosen,
+            lambda part: rescorer.rescore(features, pairs.left[part], pairs.right[part], told.next()),
+        ):
+            rescored[part] = found
     combination = rescorer.combination if rescorer else None
     return ScoredPairs(pairs.left, pairs.right, pairs.similarity, pairs.rule, logit, rescored, combination)
 
@@ -192,7 +208,10 @@ def feature_logits(
 
 
 def doubtful(logit: Float64s, settings: ScoringSettings, band: tuple[float, float] = (0.0, 1.0)) -> Int64s:
-    """Numbers of the pairs that features leave in doubt, ascending; `band` is for settings without one."""
+    """Numbers of the pairs that features leave in doubt and the budget allows (`Budget.cut`).
+
+    `band` is for settings without one.
+    """
     probability = 1 / (1 + np.exp(-logit))
     low, high = settings.rescoring_band or band
     chosen = (
@@ -200,7 +219,4 @@ def doubtful(logit: Float64s, settings: ScoringSettings, band: tuple[float, floa
         if settings.rescoring == "all"
         else np.flatnonzero((probability >= low) & (probability <= high))
     )
-    if settings.max_rescored and len(chosen) > settings.max_rescored:
-        nearest = np.argsort(np.abs(probability[chosen] - 0.5), kind="stable")[: settings.max_rescored]
-        chosen = np.sort(chosen[nearest])
-    return chosen
+    return Budget.parse(settings.rescoring_budget).cut(chosen, probability, len(logit))

@@ -17,6 +17,7 @@ from pipeline.normalization import normalize
 from pipeline.parsing import parse
 from pipeline.records import Combination, Forms, ScoredPairs
 from pipeline.scoring import PairFeatures, ScoringSettings, fit_vocabulary, score
+from pipeline.scoring.budget import Budget
 from pipeline.scoring.score import doubtful
 
 TRUE = [
@@ -166,7 +167,7 @@ def test_all_pairs_are_rescored_on_demand(data: Prepared) -> None:
 
 
 def test_the_most_doubtful_are_rescored_first(data: Prepared) -> None:
-    found = run(data, ScoringSettings(rescoring="all", max_rescored=5), Spy())
+    found = run(data, ScoringSettings(rescoring="all", rescoring_budget="5"), Spy())
     chosen = ~np.isnan(found.rescored)
     doubt = np.abs(1 / (1 + np.exp(-found.logit)) - 0.5)
     assert chosen.sum() == 5
@@ -177,9 +178,32 @@ def test_doubtful_pairs_are_named_in_order_and_ties_go_to_the_first() -> None:
     logit = np.array([0.0, 9.0, 1.0, 0.0, -1.0])
     band = (0.1, 0.9)
     assert doubtful(logit, ScoringSettings(), band).tolist() == [0, 2, 3, 4]
-    assert doubtful(logit, ScoringSettings(max_rescored=3), band).tolist() == [0, 2, 3]
+    assert doubtful(logit, ScoringSettings(rescoring_budget="3 pairs"), band).tolist() == [0, 2, 3]
     assert doubtful(logit, ScoringSettings(rescoring="all"), band).tolist() == [0, 1, 2, 3, 4]
     assert doubtful(logit, ScoringSettings(rescoring_band=(0.5, 0.5)), band).tolist() == [0, 3]
+
+
+def test_a_share_of_all_pairs_is_rescored(data: Prepared) -> None:
+    found = run(data, ScoringSettings(rescoring="all", rescoring_budget="10%"), Spy())
+    assert np.count_nonzero(~np.isnan(found.rescored)) == len(found) // 10
+
+
+def test_time_is_spent_on_the_most_doubtful_until_it_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    probability = np.random.default_rng(0).random(10_000)
+    budget, now = Budget.parse("2min"), [0.0]
+    monkeypatch.setattr("pipeline.scoring.budget.time.monotonic", lambda: now[0])
+
+    def work(part: np.ndarray) -> np.ndarray:
+        now[0] += len(part) / 50  # Fifty pairs a second: 6,000 in two minutes.
+        return np.ones(len(part))
+
+    chosen = budget.cut(np.arange(10_000), probability, 10_000)
+    done = np.concatenate([part for part, _ in budget.spend(chosen, work)])
+    assert 5_500 < len(done) < 6_300
+    rest = np.setdiff1d(np.arange(10_000), done)
+    assert np.abs(probability[done] - 0.5).max() <= np.abs(probability[rest] - 0.5).min()
+    assert [len(part) for part, _ in Budget().spend(np.arange(7), work)] == [7]
+    assert not list(Budget().spend(np.arange(0), work))
 
 
 def test_chunks_give_the_same_log_odds(data: Prepared, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -217,7 +241,10 @@ def test_no_pairs_are_no_work() -> None:
         ({"rescoring": "some"}, "'band' or 'all', got 'some'"),
         ({"device": "tpu"}, "auto, cpu or cuda, got 'tpu'"),
         ({"batch_size": 0}, "batch_size must be 1 or more"),
-        ({"max_rescored": -1}, "max_rescored must be 0 or more"),
+        ({"rescoring_budget": "-1"}, "rescoring_budget must be pairs"),
+        ({"rescoring_budget": "101%"}, "rescoring_budget must be pairs"),
+        ({"rescoring_budget": "1.5 pairs"}, "rescoring_budget must be pairs"),
+        ({"rescoring_budget": "soon"}, "rescoring_budget must be pairs"),
         ({"max_length": 0}, "max_length must be 1 or more"),
     ],
 )
