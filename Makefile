@@ -10,7 +10,7 @@ COMPLETE := cwts_nonrelated hfe_french openalex_gold_ror openalex_gold_openalex_
 OF_ROR := $(filter-out openalex_gold_openalex_ids,$(COMPLETE))
 SINGLE := crossref_publisher_train springer_2023_rest cordis ror_api_names ror_logs_train
 
-.PHONY: demo test check format benchmark models clean
+.PHONY: demo test check format benchmark peers models clean
 
 # A stamp a set of dependencies: nothing is installed again unless what is asked for changed.
 $(BIN)/python:
@@ -53,6 +53,9 @@ benchmark: $(VENV)/.installed-test ## The figures of the README; needs the label
 	$(BIN)/python benchmarks/linking.py --data $(DATA) --registry out/ror.parquet --fold test --several
 	$(BIN)/python benchmarks/linking.py --data $(DATA) --registry out/ror.parquet --fold test --institutions
 	$(BIN)/python benchmarks/table.py --write
+
+peers: $(VENV)/.installed-test ## The figures of docs/peers.md; installs other tools into out/peers, takes hours.
+	$(BIN)/python benchmarks/peers.py --data $(DATA) --write
 
 models: $(VENV)/.installed-test ## Fit the shipped models again.
 	$(BIN)/affil train encoder --labels $(DATA)/labelled/shared_clusters.tsv --registry $(DATA)/registry/ror_records_partial.jsonl.gz \
