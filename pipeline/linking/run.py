@@ -88,6 +88,7 @@ class Linking:
     def identified(self, found: Consolidated, label: Int64s) -> Consolidated:
         """Institutions with what the registry says of them, where they are one of its records."""
         linked, records = self._vote(label), dict[str, tuple[int, float]]()
+        found = self._surer(found, linked.record[label])
         for entity, cluster in zip(found.entity_id, label.tolist(), strict=True):
             if linked.record[cluster] >= 0:
                 records[entity] = int(linked.record[cluster]), float(linked.probability[cluster])
@@ -96,6 +97,21 @@ class Linking:
             for i in found.institutions
         ]
         return replace(found, institutions=institutions)
+
+    def _surer(self, found: Consolidated, record: Int64s) -> Consolidated:
+        """Mentions belong to an institution as surely as they are its record, where pairs say less.
+
+        Two names that only the registry knows to be one have no pair that speaks for them.
+        """
+        is_own = self.links.record == record[self.links.mention]
+        by_link = np.zeros(len(record))
+        by_link[self.links.mention[is_own]] = self.links.probability[is_own]
+        surer = np.maximum(found.match_probability, by_link)
+        number = {entity: i for i, entity in enumerate(dict.fromkeys(found.entity_id))}
+        entity = np.array([number[e] for e in found.entity_id], np.int64)
+        mean = np.bincount(entity, surer) / np.maximum(np.bincount(entity), 1) if len(entity) else surer
+        institutions = [replace(i, confidence=float(mean[number[i.entity_id]])) for i in found.institutions]
+        return replace(found, institutions=institutions, match_probability=surer)
 
     def _adopted(self, institution: Institution, number: int, probability: float) -> Institution:
         """The record takes name and place from the registry; its own name becomes a variant."""

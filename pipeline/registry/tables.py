@@ -28,7 +28,7 @@ _RELATION = re.compile(r"([a-z]+):\s*([^;]*)", re.IGNORECASE)
 #: Columns of the general form; those named `alias…` and `acronym…` can be any number.
 COLUMNS = (
     *("id", "name", "alias", "acronym", "city", "region", "country", "latitude", "longitude"),
-    *("parent_id", "successor_id", "status", "type", "domain"),
+    *("parent_id", "successor_id", "status", "established", "type", "domain"),
 )
 
 

@@ -108,6 +108,16 @@ def test_institutions_take_what_the_registry_says(run: Resolution) -> None:
     assert len(heidelberg["variant_languages"]) == len(sources)
 
 
+def test_what_only_the_registry_joins_is_as_sure_as_its_links(run: Resolution) -> None:
+    apart = run.rethreshold(1.0)
+    oxford = apart.institutions.set_index("registry_id").loc["x/ox"]
+    own = apart.mentions[apart.mentions["entity_id"] == oxford["entity_id"]]
+    assert (own["match_probability"] >= own["link_probability"] - 1e-9).all()
+    assert (
+        oxford["confidence"] == pytest.approx(own["match_probability"].mean()) and oxford["confidence"] > 0.9
+    )
+
+
 def test_none_is_an_answer(run: Resolution) -> None:
     others = run.institutions[run.institutions["registry_id"].isna()]
     assert set(others["preferred_name"]) == {"University of Ruritania", "Dept. of Physics"}
