@@ -19,7 +19,7 @@ from typing import Any
 import click
 
 from pipeline.errors import AffilError, UsageError
-from pipeline.growth_commands import diff, lookup, trace
+from pipeline.growth_commands import add, diff, lookup, trace
 from pipeline.model_commands import models
 from pipeline.registry_commands import registry
 from pipeline.review_commands import review
@@ -402,6 +402,7 @@ def report(run: Path, quiet: bool) -> None:
         click.echo(f"report: {path}")
 
 
+main.add_command(add)
 main.add_command(diff)
 main.add_command(lookup)
 main.add_command(models)

@@ -103,14 +103,25 @@ def consolidate(
     order = np.argsort(label, kind="stable")
     starts = np.flatnonzero(np.r_[True, np.diff(label[order]) != 0]) if len(order) else np.empty(0, np.int64)
     entity: list[str] = [""] * len(mentions)
-    institutions = []
-    for members in np.split(order, starts[1:]) if len(order) else []:
-        record = _record(members.tolist(), ids, mentions, forms, (mean, best), settings)
-        institutions.append(record)
-        for i in members.tolist():
+    groups = [members.tolist() for members in np.split(order, starts[1:])] if len(order) else []
+    institutions = institutions_of(groups, mentions, forms, (mean, best), settings)
+    for members, record in zip(groups, institutions, strict=True):
+        for i in members:
             entity[i] = record.entity_id
     institutions.sort(key=lambda r: (-r.n_occurrences, -r.n_mentions, r.entity_id))
     return Consolidated(institutions, ids, entity, mean)
+
+
+def institutions_of(
+    groups: Sequence[Sequence[int]],
+    mentions: Mentions,
+    forms: Forms,
+    links: tuple[Float64s, Float64s],
+    settings: CanonicalSettings,
+) -> list[Institution]:
+    """Groups of mention numbers to their records; `links` is what `membership` says of every mention."""
+    ids = mention_ids(mentions)
+    return [_record(members, ids, mentions, forms, links, settings) for members in groups]
 
 
 def membership(n: int, matches: Matches, label: Int64s) -> tuple[Float64s, Float64s]:

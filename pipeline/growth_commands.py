@@ -11,6 +11,34 @@ import click
 
 
 @click.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
+@click.option("--column", help="Column of the affiliation strings, if it has another name than in the run.")
+@click.option("--encoding", help="Encoding of text files (else detected).")
+@click.option("--again", is_flag=True, help="Add rows once more that were added before.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON for scripts, no tables and no bars.")
+@click.option("--quiet", is_flag=True, help="Print nothing but errors.")
+def add(run: Path, inputs: tuple[str, ...], as_json: bool, quiet: bool, **given: Any) -> None:
+    """Add rows to a finished run, without resolving its own again.
+
+    INPUT is as for affil resolve, with the columns of the run's own input. New strings join institutions,
+    found some, or bridge two; entity ids go on, and the ledger tells what happened.
+    """
+    from pipeline.add_job import run_add_job
+    from pipeline.console import bars, print_summary
+
+    with bars(not quiet and not as_json and sys.stderr.isatty()) as watch:
+        found = run_add_job(run, inputs, **given, watch=watch)
+    if as_json:
+        click.echo(json.dumps(vars(found) | {"folder": str(found.folder)}))
+    elif not quiet and found.was_added:
+        click.echo(f"{found.folder} has these rows already; nothing was done (--again adds them once more)")
+    elif not quiet:
+        click.echo(f"{found.n_rows:,} rows added, {found.n_new_strings:,} of their strings are new")
+        print_summary(found.manifest, found.folder)
+
+
+@click.command()
 @click.argument("old", type=click.Path(path_type=Path))
 @click.argument("new", type=click.Path(path_type=Path))
 @click.option("--html", type=click.Path(path_type=Path), help="Write the changes as an HTML page, too.")

@@ -120,6 +120,7 @@ def run_job(
             "reading": vars(reading) | {"column": staged.column},
             "judgements": None if judgements is None else str(judgements),
             "previous": None if previous is None else str(previous),
+            "added": [],
             "generation": before.number + 1 if before else 0,
             "warnings": warnings,
         }

@@ -243,7 +243,10 @@ class Generation:
     def carried(self, found: Consolidated) -> Consolidated:
         """A new result with the ids of this run wherever an institution goes on."""
         new_id = self._ids(Members.of(found))
-        institutions = [replace(i, entity_id=new_id[i.entity_id]) for i in found.institutions]
+        institutions = [
+            i if i.entity_id == new_id[i.entity_id] else replace(i, entity_id=new_id[i.entity_id])
+            for i in found.institutions
+        ]
         institutions.sort(key=lambda r: (-r.n_occurrences, -r.n_mentions, r.entity_id))
         return replace(found, institutions=institutions, entity_id=[new_id[e] for e in found.entity_id])
 

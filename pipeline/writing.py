@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 #: A spreadsheet takes a cell that begins with one of these for a formula (OWASP, "CSV injection").
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+_FORMULA = "^[=+@\t\r-]"
 _BATCH_ROWS = 65_536
 #: Rows of a frame that are turned into a table, and into a row group, at a time.
 _FRAME_ROWS = 1 << 20
@@ -149,6 +150,13 @@ def _csv_text(rows: list[tuple[object, ...]], delimiter: str, quoting: Literal[0
 
 def safe_cells(column: pa.Array) -> list[object]:
     """An Arrow column in, CSV cells out; text that a spreadsheet would run gets a leading apostrophe."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if pa.types.is_string(column.type) and not pc.any(pc.match_substring_regex(column, _FORMULA)).as_py():
+        return list(column.to_numpy(zero_copy_only=False))
+    if pa.types.is_integer(column.type) or pa.types.is_floating(column.type):
+        return [None if value != value else value for value in column.to_pylist()]
     return [safe_cell(value) for value in column.to_pylist()]
 
 

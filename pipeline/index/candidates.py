@@ -33,11 +33,13 @@ class Breadth:
 
     Attributes:
         n_neighbours: nearest texts in each view, by rule.
-        max_block: mentions that share a key, or that have one text.
+        max_same_text: mentions of the nearest text; fewer of the next ones.
+        max_block: mentions that share a key.
         is_exact: compare with every text, whether or not there is a graph.
     """
 
     n_neighbours: dict[str, int]
+    max_same_text: int
     max_block: int
     is_exact: bool = False
 
@@ -72,7 +74,7 @@ class Candidates:
             texts = distinct_texts(column)
             encoded[rule] = texts.number, self.encoder.encode(texts.texts)
             found = self._nearest(rule, encoded[rule][1], breadth)
-            proposed.append(self._by_text(rule, texts.number, found, breadth.max_block))
+            proposed.append(self._by_text(rule, texts.number, found, breadth.max_same_text))
         proposed += [self._by_key(rule, keys[rule], breadth.max_block) for rule in KEY_RULES if rule in keys]
         pairs = [(p.rule, p.new, p.old + n_new) for p in proposed]
         first = next(iter(views))

@@ -43,8 +43,9 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
-#: What a lookup compares a string with: enough to find its institution, few enough for a millisecond.
-LOOKUP = Breadth({"neighbours": 10, "organization_neighbours": 5}, 4)
+#: What a lookup compares a string with: enough to find its institution, few enough for a millisecond. On the
+#: tune fold these 11 pairs a string found what 75 did (precision .960, recall .955).
+LOOKUP = Breadth({"neighbours": 6, "organization_neighbours": 4}, 3, 3)
 #: Strings that are looked up at a time.
 _CHUNK = 10_000
 #: Pairs whose mean is the probability of an institution, the most probable ones. On the tune fold (60 % of
@@ -114,7 +115,8 @@ class AffiliationIndex:
         return self.store.table("institutions")
 
     @cached_property
-    def _rescorer(self) -> PairRescorer | None:
+    def rescorer(self) -> PairRescorer | None:
+        """The reranker of the run, None for none."""
         return load_rescorer(self.settings.scoring)
 
     def matches(self, mentions: Mentions, forms: Forms, breadth: Breadth) -> Matches:
@@ -130,7 +132,7 @@ class AffiliationIndex:
         old = forms_of(self.store.mentions.take(used - n))
         joined = forms.joined(old)
         near = CandidatePairs(pairs.left, n + right, pairs.similarity, pairs.rule)
-        scored = score(joined, near, self.vocabulary(joined), self.settings.scoring, rescorer=self._rescorer)
+        scored = score(joined, near, self.vocabulary(joined), self.settings.scoring, rescorer=self.rescorer)
         found = calibrate(scored, self.settings.calibration)
         columns = vars(found.pairs) | {"right": pairs.right}
         return Matches(type(scored)(**columns), found.probability)
