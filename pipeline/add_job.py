@@ -27,13 +27,13 @@ from pipeline.run_folder import (
     read_frames,
     read_manifest,
     read_settings,
-    staged_folder,
     write_tables,
 )
 from pipeline.scoring import PairFeatures
 from pipeline.settings import Settings
 from pipeline.stage_log import StageLog, Watcher
 from pipeline.tables import entities_of_strings
+from pipeline.workspace import staged_folder
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -235,10 +235,11 @@ def _all_matches(old: pd.DataFrame, new: Matches, row: _Rows, ids: list[str]) ->
     import pyarrow.compute as pc
 
     known = pa.array(ids, pa.string())
-    ends = [
-        pc.index_in(pa.array(old[f"{side}_mention_id"], pa.string()), value_set=known).to_numpy()
-        for side in ("left", "right")
-    ]
+    ends = []
+    for side in ("left", "right"):
+        names = old[f"{side}_mention_id"].astype("category").cat
+        at = pc.index_in(pa.array(names.categories, pa.string()), value_set=known).to_numpy()
+        ends.append(at[names.codes.to_numpy()] if len(old) else np.empty(0, np.int64))
     rules = old["rule"].astype("category").cat
     bits = np.array([sum(1 << RULES.index(r) for r in str(n).split("+")) for n in rules.categories], np.uint8)
     rule = bits[rules.codes.to_numpy()] if len(old) else np.empty(0, np.uint8)
@@ -390,5 +391,5 @@ def _encoder(index: AffiliationIndex, n: int) -> Encoder:
     """The encoder for `n` mentions: that of the index, or one that is to learn again."""
     encoder = index.candidates.encoder
     if isinstance(encoder, CorpusEncoder) and n >= RELEARN * int(index.store.head["n_fitted"]):
-        return load_named_encoder(index.settings.blocking)
+        return load_named_encoder(index.settings.blocking, n)
     return encoder

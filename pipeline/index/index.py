@@ -299,7 +299,7 @@ def _build(root: Path, settings: Settings, run: str, on_progress: Progress | Non
         root / INDEX,
         with_institutions(table, frames.mentions, frames.institutions),
         run,
-        load_named_encoder(settings.blocking),
+        load_named_encoder(settings.blocking, len(mentions)),
     )
 
 

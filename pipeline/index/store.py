@@ -44,7 +44,8 @@ class Store:
     Attributes:
         folder: where its files are.
         head: what `index.json` says: format, run (its fingerprint), encoder, dimensions, n_mentions,
-            n_fitted (mentions that the encoder learned from), files with their sizes.
+            n_fitted (mentions there were when the encoder was chosen, and learned from them if it does),
+            files with their sizes.
     """
 
     folder: Path
@@ -99,7 +100,7 @@ class Store:
             UsageError: the settings' encoder is another now.
             BlockingError: it cannot be loaded.
         """
-        encoder = load_named_encoder(settings.blocking)
+        encoder = load_named_encoder(settings.blocking, self.head["n_fitted"])
         if isinstance(encoder, HashingEncoder):
             encoder = HashingEncoder.from_state({n: self.array(f"encoder_{n}") for n in encoder.state()})
         found = [encoder.name, encoder.dimensions]
@@ -133,11 +134,13 @@ def write_store(
     try:
         work.mkdir(parents=True)
         columns = {rule: mentions.column(name).dictionary_encode() for rule, name in VIEWS.items()}
-        n_fitted, vectors_of = known.head["n_fitted"] if known else 0, known
+        is_known = known is not None and encoder.name == known.head["encoder"]
         if isinstance(encoder, CorpusEncoder) and not encoder.is_fitted:
             first = columns["neighbours"].combine_chunks()
             encoder.fit([text for text in list_of(first.dictionary) if text])
-            n_fitted, vectors_of = len(mentions), None
+            is_known = False
+        vectors_of = known if is_known else None
+        n_fitted = vectors_of.head["n_fitted"] if vectors_of else len(mentions)
         for rule, column in columns.items():
             _write_view(work, rule, column.combine_chunks(), encoder, vectors_of)
         _write_keys(work, mentions)

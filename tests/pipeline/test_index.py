@@ -100,7 +100,7 @@ def test_new_strings_find_their_institution(run: Path, index: AffiliationIndex) 
     assert np.mean(np.array(is_right)[told]) > 0.85
 
 
-@settings(deadline=None, max_examples=15)
+@settings(deadline=None, max_examples=8)
 @given(st.lists(st.sampled_from([row["affiliation"] for row in ROWS]), min_size=1, max_size=12))
 def test_an_answer_does_not_depend_on_what_else_is_asked(index: AffiliationIndex, asked: list[str]) -> None:
     together = plain(index.lookup(asked))
