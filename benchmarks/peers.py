@@ -78,7 +78,9 @@ def run_peer(
             "peak_memory_mb": run.peak_memory_mb,
         }
         if run.status == "failed":
-            return found | {"error": (run.error.strip().splitlines() or ["no message"])[-1][:300]}
+            said = (run.error.strip().splitlines() or ["no message"])[-1][:300]
+            # What asks for more than there is, is refused before it has it.
+            return found | ({"status": "memory"} if "MemoryError" in said else {}) | {"error": said}
         if run.status != "ok":
             return found
         if peer.script is None:

@@ -25,7 +25,7 @@ sys.path[:0] = [str(ROOT / "benchmarks"), str(ROOT / "benchmarks" / "peers")]
 import fingerprint  # noqa: E402
 import peers  # noqa: E402
 import protocol  # noqa: E402
-from processes import Limits, python_of, watched  # noqa: E402
+from processes import Limits, Watched, python_of, watched  # noqa: E402
 
 ENVIRONMENTS = ROOT / "out" / "peers"
 LIMITS = Limits(120, 4)
@@ -139,6 +139,11 @@ def test_a_failure_is_told_by_its_last_line(
     found = peers.run_peer(peers.PEERS["tfidf"], gold, {"cut": "x"}, tmp_path, LIMITS)
     assert found["status"] == "failed" and "Error" in found["error"]
     assert "b3_f1" not in found
+    monkeypatch.setattr(
+        peers, "watched", lambda *_, **__: Watched("failed", 1.0, 5, "", "x\nMemoryError: y\n")
+    )
+    found = peers.run_peer(peers.PEERS["tfidf"], gold, {"cut": 0.6}, tmp_path, LIMITS)
+    assert found["status"] == "memory" and found["error"] == "MemoryError: y"
     pins = tmp_path / "none.txt"
     pins.write_text("no-such-package-at-all==0\n")
     monkeypatch.setattr(peers.Peer, "requirements", property(lambda _: pins))
