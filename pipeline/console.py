@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 #: Features that are shown of a pair, the weightiest first; `--json` gives all.
 _N_FEATURES = 6
+#: Pairs between two sides that are shown, the most probable first.
+_N_BETWEEN = 5
 _SUMMARY = {
     "rows": "rows read",
     "set_aside": "occurrences set aside",
@@ -208,7 +210,14 @@ def print_explanation(found: Explanation) -> None:
         console.print("the chain that joins them:")
         for link in found.chain:
             _print_link(console, link, len(found.chain) > 1 and link is found.weakest)
+    elif found.is_same and not found.chain and found.left != found.right:
+        console.print("no chain of pairs joins them: both are one record of the registry")
     console.print(_plain(_separation(found)))
+    pairs = found.sides.pairs[:_N_BETWEEN] if found.sides else ()
+    for pair in pairs:
+        console.print(f"  p = {pair.probability:.3f}  {_plain(pair.left)}  |  {_plain(pair.right)}")
+    if found.sides and found.sides.n_pairs > len(pairs):
+        console.print(f"  and {found.sides.n_pairs - len(pairs):,} more pairs")
 
 
 def _separation(found: Explanation) -> str:
@@ -241,6 +250,8 @@ def _print_link(console: Any, link: Link, is_weakest: bool) -> None:
     only_left, only_right = (_plain(" ".join(words)) or "–" for words in (link.only_left, link.only_right))
     console.print(f"    [red]only one:[/] {only_left} / {only_right}")
     console.print(f"    place: {_plain(link.place)}")
+    if link.registry:
+        console.print(f"    registry: {_plain(link.registry)}")
     if link.contributions:
         shown = [c for c in link.contributions if c.feature != "intercept"][:_N_FEATURES]
         console.print(f"    features: {_plain(', '.join(f'{c.feature} {c.log_odds:+.2f}' for c in shown))}")

@@ -50,6 +50,7 @@ class Link:
         shared, alike, only_left, only_right: words of both; spellings of one word; words of one.
         place: the finest level of place that both name, and whether they agree there.
         contributions: what each feature adds to `logit`, the weightiest first; empty where not at hand.
+        registry: the records that both link to by themselves; None where the run had no registry.
     """
 
     left: str
@@ -69,6 +70,7 @@ class Link:
     only_right: tuple[str, ...]
     place: str
     contributions: tuple[Contribution, ...] = ()
+    registry: str | None = None
 
 
 @dataclass(frozen=True)
@@ -224,6 +226,7 @@ class _Around:
             probability=float(self.probability[i]),
             **_words(raw_a, raw_b),
             place=_place(mentions, a, b),
+            registry=_records(mentions, a, b),
         )
 
 
@@ -262,7 +265,9 @@ def _separation(
         *(numbered(held.cannot_left), numbered(held.cannot_right)),
         *(numbered(held.named), held.identity),
     )
-    members = Members(ends[:, 0], ends[:, 1], probability, string.astype(np.int64), held)
+    told = around.mentions.iloc[around.members]
+    names = told["mention_id"].tolist(), told["affiliation"].tolist()
+    members = Members(ends[:, 0], ends[:, 1], probability, string.astype(np.int64), held, *names)
     at = numbered(np.array([a, b]))
     if is_same:
         return separation(members, int(at[0]), int(at[1]), settings) or (None, None)
@@ -333,6 +338,19 @@ def _words(left: str, right: str) -> dict[str, Any]:
         "only_left": tuple(only[0]),
         "only_right": tuple(only[1]),
     }
+
+
+def _records(mentions: pd.DataFrame, a: int, b: int) -> str | None:
+    """What the registry says of both: the record that each links to by itself, with its probability."""
+    if "link_id" not in mentions:
+        return None
+    said = []
+    for row in (a, b):
+        name, probability = mentions["link_name"].iloc[row], mentions["link_probability"].iloc[row]
+        said.append(f"{name} ({probability:.2f})" if isinstance(name, str) else "no record")
+    ids = [mentions["link_id"].iloc[row] for row in (a, b)]
+    verdict = "" if not all(isinstance(i, str) for i in ids) else "same" if ids[0] == ids[1] else "different"
+    return f"{verdict} record: {' / '.join(said)}" if verdict else " / ".join(said)
 
 
 def _place(mentions: pd.DataFrame, a: int, b: int) -> str:

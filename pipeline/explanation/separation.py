@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -14,18 +14,35 @@ from pipeline.records import Float64s, Int64s
 _STEPS = 1000
 
 
+#: Pairs between two sides that are told one by one.
+N_TOLD = 20
+
+
+@dataclass(frozen=True)
+class PairBetween:
+    """One compared pair of two sides: mention ids and strings, those of the left side first."""
+
+    left_mention_id: str
+    right_mention_id: str
+    left: str
+    right: str
+    probability: float
+
+
 @dataclass(frozen=True)
 class Sides:
-    """Two groups of mentions and the pairs between them.
+    """Two groups of mentions and the pairs between them: what holds them together, or might.
 
     `mean_probability` is that of all their pairs as average linkage takes it: pairs that were never compared
-    count as the settings say. None where none was compared.
+    count as the settings say. None where none was compared. `pairs` are the most probable of the `n_pairs`
+    that were compared, up to `N_TOLD`: to be told of all of them that they are wrong would part the sides.
     """
 
     n_left: int
     n_right: int
     n_pairs: int
     mean_probability: float | None
+    pairs: tuple[PairBetween, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -38,6 +55,9 @@ class Members:
     #: The string of each, as a number.
     string: Int64s
     constraints: Constraints
+    #: Id and text of each, for people.
+    mention_id: Sequence[str]
+    text: Sequence[str]
 
     def labels(self, settings: ClusteringSettings) -> Int64s:
         """Clusters of these members alone."""
@@ -47,10 +67,19 @@ class Members:
     def sides(self, is_left: Int64s, is_right: Int64s, settings: ClusteringSettings) -> Sides:
         """Two groups, each bool of shape (n,), and what lies between them."""
         between = is_left[self.left] & is_right[self.right] | is_right[self.left] & is_left[self.right]
+        found = np.flatnonzero(between)
+        told = found[np.lexsort([self.right[found], self.left[found], -self.probability[found]])][:N_TOLD]
         n, sizes = int(between.sum()), (int(is_left.sum()), int(is_right.sum()))
         n_missing = float(settings.missing.weight_of(*sizes, n))
         total = self.probability[between].sum() + settings.missing_pair_probability * n_missing
-        return Sides(*sizes, n, round(float(total / (n + n_missing)), 6) if n else None)
+        mean = round(float(total / (n + n_missing)), 6) if n else None
+        return Sides(*sizes, n, mean, tuple(self._told(int(i), is_left) for i in told))
+
+    def _told(self, pair: int, is_left: Int64s) -> PairBetween:
+        a, b = int(self.left[pair]), int(self.right[pair])
+        a, b = (a, b) if is_left[a] else (b, a)
+        ids, texts = self.mention_id, self.text
+        return PairBetween(ids[a], ids[b], texts[a], texts[b], round(float(self.probability[pair]), 6))
 
 
 def separation(members: Members, a: int, b: int, settings: ClusteringSettings) -> tuple[float, Sides] | None:

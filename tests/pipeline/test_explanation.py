@@ -229,6 +229,8 @@ def test_two_institutions_are_told_with_the_pairs_between_them() -> None:
     assert sides is not None and (sides.n_left, sides.n_right, sides.n_pairs) == (2, 2, 2)
     # Two of four pairs were never compared; each counts a fifth with probability 0.
     assert sides.mean_probability == pytest.approx(0.3 / 2.4, abs=1e-6)
+    told = [(p.left_mention_id, p.right_mention_id, p.probability) for p in sides.pairs]
+    assert told == [("a1-0", "a2-0", 0.2), ("a0-0", "a2-0", 0.1)]
     assert found.direct is None and found.separating is None
 
 
@@ -253,6 +255,11 @@ def test_at_the_threshold_that_is_told_the_two_part_and_just_below_they_do_not(
     for a, b in couples(example, 12):
         found = example.explain(a, b)
         assert found.is_same and found.separating is not None and found.sides is not None
+        left, right = (
+            {p.left_mention_id for p in found.sides.pairs},
+            {p.right_mention_id for p in found.sides.pairs},
+        )
+        assert not left & right
         for threshold, is_same in ((found.separating, False), (found.separating - 0.001, True)):
             entity = example.rethreshold(threshold).mentions.set_index("mention_id")["entity_id"]
             assert (entity[a] == entity[b]) == is_same

@@ -118,6 +118,22 @@ def test_what_only_the_registry_joins_is_as_sure_as_its_links(run: Resolution) -
     )
 
 
+def test_an_explanation_tells_what_the_registry_says(run: Resolution) -> None:
+    same = run.explain(STRINGS[0], STRINGS[1])
+    assert same.chain and all(c.registry and c.registry.startswith("same record: ") for c in same.chain)
+    assert "University of Oxford (" in (same.chain[0].registry or "")
+    assert pipeline.resolve(STRINGS).explain(STRINGS[0], STRINGS[1]).chain[0].registry is None
+
+
+def test_what_no_pair_joins_is_told_to_be_the_registrys(
+    run: Resolution, tmp_path: Path, registry: Path
+) -> None:
+    folder = run.rethreshold(1.0).write(tmp_path / "run")
+    done = CliRunner().invoke(main, ["explain", str(folder), STRINGS[4], STRINGS[5]])
+    assert done.exit_code == 0 and done.stdout.startswith("one institution"), done.output
+    assert "only a judgement would part them" in done.stdout
+
+
 def test_none_is_an_answer(run: Resolution) -> None:
     others = run.institutions[run.institutions["registry_id"].isna()]
     assert set(others["preferred_name"]) == {"University of Ruritania", "Dept. of Physics"}
