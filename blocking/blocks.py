@@ -28,6 +28,7 @@ from blocking.keys import (
 from blocking.neighbours import Neighbours, Search, search_neighbours
 from blocking.pairs import RULES, CandidatePairs, Float32s, Int64s
 from blocking.settings import BlockingSettings, Progress
+from blocking.vectors import encoded
 from blocking.workers import n_workers
 
 log = logging.getLogger(__name__)
@@ -148,7 +149,7 @@ def block_in_detail(
     searches: dict[str, Search] = {}
     vectors = np.zeros((len(first.texts), encoder.dimensions), np.float32)
     for rule, view in views.items():
-        found = encoder.encode(view.texts, on_progress=progress.next(len(view.texts)))
+        found = encoded(encoder, view.texts, progress.next(len(view.texts)))
         if view is first:
             vectors = found
         told = progress.next(len(view.texts))

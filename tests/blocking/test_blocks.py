@@ -220,8 +220,8 @@ def test_the_order_of_the_items_does_not_matter(items, random):
     def contents(pairs, rows):
         """Pairs by what the items hold, since equal items may stand in for each other."""
         both = zip(pairs.left.tolist(), pairs.right.tolist(), strict=True)
-        # None and "" are no key alike.
-        held = [repr((*texts, key or None)) for *texts, key in rows]
+        # None and "" are no key alike, and a blank text is none.
+        held = [repr((*(t if t.strip() else "" for t in texts), key or None)) for *texts, key in rows]
         ends = [sorted((held[a], held[b])) for a, b in both]
         values = zip(ends, pairs.similarity.tolist(), pairs.rule.tolist(), strict=True)
         return sorted((*end, similarity, rule) for end, similarity, rule in values)

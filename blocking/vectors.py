@@ -1,0 +1,54 @@
+"""Vectors of many texts: in memory while they are few, else in a file that the system maps into memory."""
+
+from __future__ import annotations
+
+import logging
+import os
+import tempfile
+from collections.abc import Sequence
+
+import numpy as np
+
+from blocking.pairs import Float32s
+from blocking.protocols import Encoder
+from blocking.settings import Progress
+
+log = logging.getLogger(__name__)
+
+#: Bytes above which vectors are mapped: then the system can put them aside where memory runs short.
+MAPPED_BYTES = 1 << 28
+#: Texts encoded at a time: 64 MB of vectors at 256 dimensions.
+TEXTS_AT_ONCE = 1 << 16
+
+
+def encoded(encoder: Encoder, texts: Sequence[str], on_progress: Progress | None = None) -> Float32s:
+    """Texts in, the encoder's vectors of them out, shape (n, dimensions)."""
+    if len(texts) <= TEXTS_AT_ONCE:
+        return encoder.encode(texts, on_progress=on_progress)
+    vectors = empty_table(len(texts), encoder.dimensions)
+    for start in range(0, len(texts), TEXTS_AT_ONCE):
+        part = texts[start : start + TEXTS_AT_ONCE]
+        vectors[start : start + len(part)] = encoder.encode(part, on_progress=_onward(on_progress, start))
+    return vectors
+
+
+def _onward(on_progress: Progress | None, before: int) -> Progress | None:
+    return None if on_progress is None else lambda done, total: on_progress(before + done, before + total)
+
+
+def empty_table(n_rows: int, dimensions: int) -> Float32s:
+    """A table to be filled, float32; above `MAPPED_BYTES` in a file without a name, which goes with it.
+
+    Where the temporary folder has no room for it, it is held in memory: a mapped file that outgrows its disk
+    would end the process.
+    """
+    size = n_rows * dimensions * np.dtype(np.float32).itemsize
+    if size > MAPPED_BYTES and hasattr(os, "posix_fallocate"):
+        with tempfile.TemporaryFile(prefix="affil-vectors-") as file:
+            try:
+                os.posix_fallocate(file.fileno(), 0, size)
+            except OSError as error:
+                log.info("vectors are held in memory, not in %s: %s", tempfile.gettempdir(), error)
+            else:
+                return np.memmap(file, np.float32, "r+", shape=(n_rows, dimensions))
+    return np.empty((n_rows, dimensions), np.float32)
