@@ -20,7 +20,12 @@ if TYPE_CHECKING:
     import duckdb
 
 #: Tables of a run folder that go into a database under their own names.
-_TABLES = ("mentions", "institutions", "sources", "authorships", "pairs", "judgements", "ledger", "set_aside")
+_TABLES = (
+    *("mentions", "institutions", "sources", "authorships", "pairs", "judgements", "ledger", "timeline"),
+    "set_aside",
+)
+#: Added columns of the resolved table that are no text.
+_KINDS = {"match_probability": "DOUBLE", "is_dated": "BOOLEAN"}
 #: What names an export: a row with the run's fingerprint and manifest. And the user's own table.
 _RUN, _RESOLVED = "run", "resolved"
 EXPORTED = (_RESOLVED, *_TABLES, _RUN)
@@ -166,11 +171,12 @@ def _added(database: duckdb.DuckDBPyConnection, address: Address, staged: Staged
     plain = [re.sub(r"(_affil)*$", "", name) for name in staged.columns]
     start = max(n for n, name in enumerate(plain) if name == "entity_id")
     known = database.sql(f"SELECT * FROM {qualified(address, address.prefix + 'institutions')}").columns
+    fields = zip(plain[start:], map(staged.field, staged.columns[start:]), strict=True)
     return [
         f"i.{identifier(name)}"
         if name in known
-        else f"CAST(NULLIF(CAST(s.{staged.field(column)} AS VARCHAR), '') AS DOUBLE)"
-        for name, column in zip(plain[start:], staged.columns[start:], strict=True)
+        else f"CAST(NULLIF(CAST(s.{field} AS VARCHAR), '') AS {_KINDS.get(name, 'VARCHAR')})"
+        for name, field in fields
     ]
 
 

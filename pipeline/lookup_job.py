@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pipeline.databases import is_address
 from pipeline.errors import UsageError
 from pipeline.folding import fold_rows, resolved_path, write_resolved
 from pipeline.index import AffiliationIndex
@@ -36,7 +37,7 @@ def are_files(given: Sequence[str], output: Path | None) -> bool:
     Raises:
         UsageError: some do and some do not, or files without a place for their table.
     """
-    is_file = [g == STDIN or Path(g).is_file() for g in given]
+    is_file = [g == STDIN or is_address(g) or Path(g).is_file() for g in given]
     if not any(is_file) and output is None:
         return False
     if not all(is_file):

@@ -26,6 +26,7 @@ from pipeline.databases import is_address, read_address, read_rows, write_addres
 from pipeline.errors import AffilError, UsageError
 from pipeline.export import EXPORTED, export_run
 from pipeline.job import run_job, run_job_into
+from pipeline.lookup_job import are_files
 from pipeline.reading import ReadingSettings, stage_rows
 
 STRINGS = [
@@ -37,7 +38,9 @@ STRINGS = [
     None,
     "two\nlines, ETH Zürich, Switzerland",
 ]
-ALL = {f"affil_{name}" for name in EXPORTED} - {"affil_judgements", "affil_authorships", "affil_ledger"}
+#: Tables that a run has only where it was asked for them.
+OPTIONAL = {"affil_judgements", "affil_authorships", "affil_ledger", "affil_timeline"}
+ALL = {f"affil_{name}" for name in EXPORTED} - OPTIONAL
 
 
 def connect(path: Path) -> duckdb.DuckDBPyConnection:
@@ -398,6 +401,7 @@ def test_addresses_are_told_from_files() -> None:
     assert not any(map(is_address, ("-", "duckdb", "a.csv", "http.csv", "C:/a.csv", "s3://x/y")))
     with pytest.raises(UsageError, match="prefix, schema"):
         write_address("duckdb:///a.db?table=x")
+    assert are_files(["duckdb:///a.db?table=t"], Path("found.parquet"))
     with pytest.raises(UsageError, match="no such file"):
         read_rows(read_address("duckdb:///nowhere.db?table=t"))
 

@@ -8,6 +8,7 @@ import os
 from itertools import pairwise
 from pathlib import Path
 
+import duckdb
 import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
@@ -17,6 +18,7 @@ from hypothesis import strategies as st
 
 import pipeline
 from pipeline.cli import main
+from pipeline.export import export_run
 from pipeline.folding import MAX_YEAR, MIN_YEAR
 from pipeline.linked_tables import NO_YEAR, RecordsOfYears
 from pipeline.registry import Period, Registry, chain_of, import_registry, periods
@@ -183,6 +185,20 @@ def test_every_row_has_the_record_of_its_year(run: Path) -> None:
     # The institution is one, with its whole history.
     assert len({r["entity_id"] for r in rows[:4]}) == 1
     assert {r["registry_id"] for r in rows[:4]} == {"https://example.org/m/new"}
+
+
+def test_a_database_has_the_same_rows_with_their_types(run: Path, tmp_path: Path) -> None:
+    tables = export_run(run, f"duckdb:///{tmp_path / 'works.db'}")
+    assert {"affil_timeline", "affil_authorships"} <= set(tables)
+    with duckdb.connect(str(tmp_path / "works.db")) as database:
+        sql = "SELECT registry_id_then, is_dated, match_probability FROM affil_resolved"
+        rows = database.execute(sql).fetchall()
+    found = [
+        ((then or "").rpartition("/")[2], "" if dated is None else str(dated).lower())
+        for then, dated, _ in rows
+    ]
+    assert found == THEN
+    assert all(probability is None or isinstance(probability, float) for *_, probability in rows)
 
 
 def test_authorships_have_the_records_of_their_year(run: Path) -> None:

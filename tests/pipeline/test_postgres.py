@@ -26,7 +26,9 @@ from pipeline.reading import stage_rows  # noqa: E402
 
 #: Where Debian keeps the programs of its newest server.
 PROGRAMS = max(Path("/usr/lib/postgresql").glob("*/bin"), default=Path("/usr/bin"))
-ALL = {f"affil_{name}" for name in EXPORTED} - {"affil_judgements", "affil_authorships", "affil_ledger"}
+#: Tables that a run has only where it was asked for them.
+OPTIONAL = {"affil_judgements", "affil_authorships", "affil_ledger", "affil_timeline"}
+ALL = {f"affil_{name}" for name in EXPORTED} - OPTIONAL
 STRINGS = [
     "Dept Phys, Univ Oxford, Oxford, UK",
     "University of Oxford, Oxford OX1 3PU, UK",
