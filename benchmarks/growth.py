@@ -4,7 +4,8 @@
 
 Synthetic strings (`benchmarks/synthetic.py`) are resolved at once; and in batches: `affil resolve` for the
 first, `affil add` for each other, a process each. B³ F1 between the two partitions of mentions says how far
-they agree; seconds are of whole processes. Then strings that the run lacks are looked up: milliseconds a
+they agree; seconds are of whole processes, on the wall and of processor time (which tells more on a machine
+that has other work). Then strings that the run lacks are looked up: milliseconds a
 string in one call, on the wall and of processor time (all cores), after a first call that loads the models;
 and how long opening the index takes. OPTIONS go to `affil resolve`.
 """
@@ -20,7 +21,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import synthetic
 
@@ -28,10 +29,17 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 
-def affil(*arguments: object) -> float:
-    """Seconds of a command as a process of its own."""
+class Cost(NamedTuple):
+    """Seconds of a process on the wall, and of processor time on all cores."""
+
+    wall: float
+    cpu: float
+
+
+def affil(*arguments: object) -> Cost:
+    """What a command costs as a process of its own."""
     path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
-    begin = time.perf_counter()
+    begin, before = time.perf_counter(), os.times()
     done = subprocess.run(
         [sys.executable, "-m", "pipeline.cli", *map(str, arguments)],
         capture_output=True,
@@ -40,7 +48,9 @@ def affil(*arguments: object) -> float:
     )
     if done.returncode:
         sys.exit(f"growth.py: affil {arguments[0]} failed: {done.stderr.strip()}")
-    return time.perf_counter() - begin
+    after = os.times()
+    busy = after.children_user + after.children_system - before.children_user - before.children_system
+    return Cost(time.perf_counter() - begin, busy)
 
 
 def agreement(one: Path, other: Path) -> dict[str, float]:
@@ -111,13 +121,16 @@ def run(
     given = ("--column", "affiliation", "--quiet", *options)
     batches = [affil("resolve", scratch / "0.parquet", "--output", grown, *given)]
     batches += [affil("add", grown, scratch / f"{i}.parquet", "--quiet") for i in range(1, n_batches)]
-    seconds = affil("resolve", scratch / "whole.parquet", "--output", whole, *given)
+    cost = affil("resolve", scratch / "whole.parquet", "--output", whole, *given)
     return {
         "n_strings": n,
         "n_batches": n_batches,
-        "seconds_whole": seconds,
-        "seconds_batches": batches,
-        "ratio": sum(batches) / seconds,
+        "seconds_whole": cost.wall,
+        "cpu_seconds_whole": cost.cpu,
+        "seconds_batches": [b.wall for b in batches],
+        "cpu_seconds_batches": [b.cpu for b in batches],
+        "ratio": sum(b.wall for b in batches) / cost.wall,
+        "cpu_ratio": sum(b.cpu for b in batches) / cost.cpu,
         "b3_f1_whole": quality(whole, scratch / "whole.parquet"),
         "b3_f1_grown": quality(grown, scratch / "whole.parquet"),
         "stages": json.loads((grown / "manifest.json").read_text())["stages"],
@@ -134,6 +147,10 @@ def table(found: dict[str, Any]) -> str:
         ("whole", f"{f['seconds_whole']:.1f} s"),
         (f"{f['n_batches']} batches", f"{sum(f['seconds_batches']):.1f} s ({batches})"),
         ("batches / whole", f"{f['ratio']:.2f}"),
+        (
+            "of processor time",
+            f"{f['cpu_ratio']:.2f} ({sum(f['cpu_seconds_batches']):.1f} s, {f['cpu_seconds_whole']:.1f} s)",
+        ),
         ("B³ F1 between both", f"{f['b3_f1']:.4f} {own}"),
         ("B³ F1 against gold", f"{f['b3_f1_grown']:.4f} in batches, {f['b3_f1_whole']:.4f} whole"),
         ("index, to make", f"{f['seconds_to_make']:.1f} s, {f['bytes'] / 1e6:,.0f} MB"),

@@ -198,6 +198,23 @@ def test_growth_is_measured_in_processes_of_their_own(registry: Path) -> None:
     assert "affil resolve failed on 40 strings" in done.stderr and "ward" in done.stderr
 
 
+def test_batches_are_held_against_one_run_on_the_whole(registry: Path) -> None:
+    folder = registry.parent / "registry"
+    folder.mkdir()
+    with gzip.open(folder / "ror_records_partial.jsonl.gz", "wb") as file:
+        file.write(registry.read_bytes())
+    saved = registry.parent / "growth.json"
+    given = ("--data", registry.parent, "--size", 40, "--batches", 2, "--lookups", 30, "--save", saved)
+    done = script("growth.py", *given)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(saved.read_text())
+    assert len(found["seconds_batches"]) == 2
+    assert found["ratio"] == pytest.approx(sum(found["seconds_batches"]) / found["seconds_whole"])
+    assert 0.5 < found["b3_f1"] <= 1 and 0 < found["share_found"] <= 1
+    assert 0 < found["seconds_to_open"] < found["seconds_to_make"]
+    assert f"{found['b3_f1']:.4f}" in done.stdout
+
+
 # --------------------------------------------------------------------------------------------------- the GPU
 
 
