@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -40,10 +40,16 @@ ROWS = "rows.parquet"
 
 @dataclass(frozen=True)
 class Form(Generic[T]):
-    """How the result of a stage becomes arrays, Arrow tables and plain values, and how it is made of them."""
+    """How the result of a stage becomes arrays, Arrow tables and plain values, and how it is made of them.
+
+    Attributes:
+        pack, unpack: the one and the other.
+        lighten: a result that was just kept to one that leaves on the disk what is large; None leaves it.
+    """
 
     pack: Callable[[T], Mapping[str, Any]]
     unpack: Callable[[Artefact], T]
+    lighten: Callable[[T, Artefact], T] | None = None
 
 
 def _unpack_rows(kept: Artefact) -> StagedRows:
@@ -169,7 +175,10 @@ def blocked_form(encoder: Encoder) -> Form[BlockingResult]:
         searches = {view: Search(**search) for view, search in kept.values["searches"].items()}
         return BlockingResult(pairs, used, text_number, vectors, searches=searches, **counts)
 
-    return Form(pack, unpack)
+    def lighten(blocked: BlockingResult, kept: Artefact) -> BlockingResult:
+        return replace(blocked, vectors=kept.array("vectors", is_mapped=True))
+
+    return Form(pack, unpack, lighten)
 
 
 def scored_form(pairs: CandidatePairs | None = None) -> Form[ScoredPairs]:

@@ -65,7 +65,7 @@ class StageStore:
         self._folder, self._lender = folder, lender
         self._versions: set[str] = set()
         # What a killed run was writing.
-        for path in folder.glob(".*") if folder.is_dir() else ():
+        for path in [*folder.glob(".*"), *folder.glob("*/.*")]:
             shutil.rmtree(path, ignore_errors=True)
 
     def find(self, name: str, fingerprint: str) -> Artefact | None:

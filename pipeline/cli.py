@@ -48,7 +48,13 @@ class _Commands(click.Group):
         except AffilError as error:
             _stop(_with_notes(str(error), error), 1)
         except MemoryError as error:
-            _stop(_with_notes("out of memory; close other programs, or run on a part of the input", error), 1)
+            _stop(
+                _with_notes(
+                    "out of memory; give a --memory-limit, close other programs, or run on a part",
+                    error,
+                ),
+                1,
+            )
         except BrokenPipeError:
             # Who read our output has gone; closing the stream keeps Python from complaining at exit.
             sys.stderr.close()
@@ -133,6 +139,14 @@ def _use_workers(context: click.Context, option: click.Parameter, number: int | 
         os.environ["AFFIL_WORKERS"] = str(number)
 
 
+def _keep_to(context: click.Context, option: click.Parameter, size: str | None) -> None:
+    if size is not None:
+        from blocking.memory import VARIABLE, parse_size
+
+        parse_size(size)
+        os.environ[VARIABLE] = size
+
+
 def _quiet_options(command: Callable[..., Any]) -> Callable[..., Any]:
     as_json = click.option(
         "--json", "as_json", is_flag=True, help="Print JSON for scripts, no tables and no bars."
@@ -192,6 +206,13 @@ def main() -> None:
     expose_value=False,
     callback=_use_workers,
     help="Threads and processes to use.  [default: all cores]",
+)
+@click.option(
+    "--memory-limit",
+    metavar="SIZE",
+    expose_value=False,
+    callback=_keep_to,
+    help="Memory to keep to where work can be cut into smaller pieces, such as 4GB.",
 )
 @click.option(
     "--into", metavar="ADDRESS", help="Database that gets the tables too: duckdb:///FILE, postgresql://…"

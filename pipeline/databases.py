@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 
+from blocking.memory import database_limit
 from pipeline import postgres
 from pipeline.errors import AffilError, UsageError
 
@@ -25,7 +26,7 @@ OTHER_SCHEMES = ("mysql", "mariadb", "sqlite", "mssql", "oracle", "snowflake")
 _READ_KEYS, _WRITE_KEYS = ("table", "schema", "column"), ("prefix", "schema")
 _BATCH_ROWS = 65_536
 #: DuckDB goes to disk beyond this, next to the database.
-_MEMORY_LIMIT = "2GB"
+_MEMORY_LIMIT = 2_000_000_000
 #: Types of DuckDB that Parquet lacks, or that would come back as something else; they become text.
 _NOT_IN_PARQUET = re.compile(r"\b(INTERVAL|UNION|BIT|BIGNUM|VARIANT|GEOMETRY|TIME WITH TIME ZONE)\b")
 
@@ -134,7 +135,10 @@ def opened(path: Path, shown: str, *, read_only: bool) -> Iterator[duckdb.DuckDB
     """
     import duckdb
 
-    config: dict[str, Any] = {"autoinstall_known_extensions": "false", "memory_limit": _MEMORY_LIMIT}
+    config: dict[str, Any] = {
+        "autoinstall_known_extensions": "false",
+        "memory_limit": database_limit(_MEMORY_LIMIT),
+    }
     try:
         database = duckdb.connect(str(path), read_only=read_only, config=config)
         try:

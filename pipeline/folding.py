@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from blocking.memory import database_limit
 from pipeline.databases import literal
 from pipeline.errors import AffilError, UsageError
 from pipeline.records import Affiliations, SetAside
@@ -35,7 +36,7 @@ SPAN_COLUMNS = ("from_year", "to_year")
 #: A year outside of these is none: the oldest university is of 1088.
 MIN_YEAR, MAX_YEAR = 1000, 2100
 #: DuckDB goes to disk beyond this, next to the staged file.
-MEMORY_LIMIT = "2GB"
+MEMORY_LIMIT = 2_000_000_000
 _BATCH_ROWS = 65_536
 #: A string of these alone shows nothing: separators, control and format (zero-width) characters of Unicode,
 #: and the letters that are blank by design: Hangul fillers, the empty Braille pattern.
@@ -215,7 +216,7 @@ def _database(near: Path | None = None) -> Iterator[duckdb.DuckDBPyConnection]:
 
     folder = near.parent if near is not None else None
     with tempfile.TemporaryDirectory(prefix=".folding-", dir=folder, ignore_cleanup_errors=True) as scratch:
-        config: dict[str, Any] = {"memory_limit": MEMORY_LIMIT, "temp_directory": scratch}
+        config: dict[str, Any] = {"memory_limit": database_limit(MEMORY_LIMIT), "temp_directory": scratch}
         database = duckdb.connect(":memory:", config=config)
         try:
             yield database

@@ -93,6 +93,7 @@ class KeptStages(StageLog):
             else:
                 found = make(tick)
                 kept = self.store.save(name, fingerprint, form.pack(found))
+                found = form.lighten(found, kept) if form.lighten else found
         self._digests[name] = kept.digest
         return found
 

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import pytest
 from pipeline.checkpoints import MARKER, StageStore
 from pipeline.errors import AffilError, UsageError
 from pipeline.job import JobOutcome, run_job
+from pipeline.scoring import PairFeatures
 from pipeline.settings import Settings
 from pipeline.stages import NEEDS
 
@@ -325,3 +327,38 @@ def test_what_was_half_written_is_removed(tmp_path: Path) -> None:
     (StageStore(tmp_path).begin("read") / "rows.parquet").write_text("half")
     StageStore(tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+# --- memory
+
+
+def test_a_memory_limit_cuts_work_smaller_and_alters_nothing(
+    source: Path, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As `--memory-limit` gives it; the same run all the same."""
+    taken: list[int] = []
+    features = PairFeatures.of
+
+    def counted(self: PairFeatures, left: Any, right: Any) -> Any:
+        taken.append(len(left))
+        return features(self, left, right)
+
+    monkeypatch.setattr(PairFeatures, "of", counted)
+    monkeypatch.setattr(import_module("pipeline.scoring.score"), "_BYTES_A_PAIR", 600_000)
+    go(source, tmp_path / "unlimited")
+    largest = max(taken)
+    taken.clear()
+    monkeypatch.setenv("AFFIL_MEMORY_LIMIT", "500MB")
+    outcome = go(source, tmp_path / "run")
+    assert max(taken) == 500_000_000 // 8 // 600_000 < largest
+    assert resume.differing(whole, outcome.folder) == ()
+    monkeypatch.delenv("AFFIL_MEMORY_LIMIT")
+    assert go(source, tmp_path / "run").was_finished
+
+
+@pytest.mark.parametrize(("size", "part"), [("4", "such as 4GB"), ("10MB", "500MB or more")])
+def test_a_wrong_memory_limit_is_one_line(size: str, part: str, source: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "pipeline.cli", "resolve", source, "--output", tmp_path / "run"]
+    done = subprocess.run([*command, "--memory-limit", size], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 2 and done.stdout == "" and len(done.stderr.splitlines()) == 1
+    assert part in done.stderr and list(tmp_path.iterdir()) == []

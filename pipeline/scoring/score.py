@@ -15,6 +15,7 @@ import numpy as np
 
 from blocking import CandidatePairs
 from blocking.hub import pinned
+from blocking.memory import at_once
 from pipeline.errors import UsageError
 from pipeline.presets import locate_kind
 from pipeline.records import Float64s, Forms, Int64s, Progress, ScoredPairs
@@ -29,8 +30,8 @@ from pipeline.stage_log import Onward
 log = logging.getLogger(__name__)
 #: Names under which settings ask for the reranker in the package, and for none.
 BUILT_IN_RERANKER, NO_RERANKER = "built-in", "none"
-#: Pairs whose features are held in memory at a time (29 features of 4 bytes and their strings: some 100 MB).
-_CHUNK = 200_000
+#: Pairs whose features are held in memory at a time, and the bytes that each takes (measured on the example).
+_CHUNK, _BYTES_A_PAIR = 200_000, 600
 
 
 @dataclass(frozen=True)
@@ -198,12 +199,13 @@ def feature_logits(
     columns = [NAMES.index(f) for f in model.features]
     logit = np.empty(len(pairs), np.float64)
     order = features.by_names(pairs.left, pairs.right)
-    for start in range(0, len(pairs), _CHUNK):
-        part = order[start : start + _CHUNK]
+    chunk = at_once(_CHUNK, _BYTES_A_PAIR)
+    for start in range(0, len(pairs), chunk):
+        part = order[start : start + chunk]
         values = features.of(pairs.left[part], pairs.right[part])
         logit[part] = model.logits(values[:, columns])
         if on_progress:
-            on_progress(min(start + _CHUNK, len(pairs)), len(pairs))
+            on_progress(min(start + chunk, len(pairs)), len(pairs))
     return logit
 
 
