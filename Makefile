@@ -52,6 +52,7 @@ benchmark: $(VENV)/.installed-test ## The figures of the README; needs the label
 	$(BIN)/python benchmarks/linking.py --data $(DATA) --registry out/ror.parquet --fold test
 	$(BIN)/python benchmarks/linking.py --data $(DATA) --registry out/ror.parquet --fold test --several
 	$(BIN)/python benchmarks/linking.py --data $(DATA) --registry out/ror.parquet --fold test --institutions
+	$(BIN)/python benchmarks/resume.py --save benchmarks/results/resume.json
 	$(BIN)/python benchmarks/table.py --write
 
 peers: $(VENV)/.installed-test ## The figures of docs/peers.md; installs other tools into out/peers, takes hours.

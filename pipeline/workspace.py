@@ -10,8 +10,10 @@ It lies beside the run folder, or in it where that can be filled but not replace
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
+import logging
 import os
 import shutil
 from collections.abc import Iterator
@@ -25,8 +27,11 @@ from pipeline.errors import AffilError, UsageError
 from pipeline.run_folder import MANIFEST, RUN_NAMES, STAGES, is_replaceable
 from pipeline.writing import unwritable
 
+log = logging.getLogger(__name__)
 #: Longest name of a file that common file systems take, in bytes, less `.` and `.partial`.
 _LONGEST_NAME = 255 - 9
+#: What a network disk says that cannot lock files.
+_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 KEPT = "finished stages are kept, and the same command goes on from there"
 
 
@@ -252,4 +257,12 @@ def _lock(path: Path) -> int | None:
             return None
         except FileNotFoundError:
             pass
+        except OSError as error:
+            if error.errno not in _NO_LOCKS:
+                os.close(descriptor)
+                raise
+            log.warning(
+                "%s lies on a disk without locks: see to it that no other run goes there", path.parent
+            )
+            return descriptor
         os.close(descriptor)

@@ -1,6 +1,8 @@
 """Where a run is made: locked while it is, whole or not at all, put right after a kill."""
 
+import errno
 import json
+import logging
 import os
 import signal
 import subprocess
@@ -286,6 +288,16 @@ def test_the_lock_of_a_killed_process_is_no_obstacle_even_if_its_child_lives(tmp
                 assert names(place.home) == {".lock", "result"}
         finally:
             os.kill(child, signal.SIGKILL)
+
+
+def test_a_disk_without_locks_is_written_to_with_a_warning(tmp_path: Path, monkeypatch, caplog) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    with caplog.at_level(logging.WARNING, "pipeline"), workspace(tmp_path / "run") as place:
+        (place.result / "manifest.json").write_text("{}")
+    assert names(tmp_path) == {"run"} and "without locks" in caplog.text
 
 
 def test_a_name_as_long_as_names_can_be(tmp_path: Path) -> None:
