@@ -150,6 +150,15 @@ def test_other_settings_redo_what_depends_on_them(
     assert {p.name for p in tmp_path.iterdir()} == {"run", "fresh"}
 
 
+def test_vectors_and_the_encoder_that_learned_are_kept(source: Path, tmp_path: Path) -> None:
+    """k-means looks at vectors, and encodes texts that blocking left out."""
+    changed = {"clustering": {"clusterer": "kmeans", "n_clusters": 5}, "blocking": {"encoder": "hashing"}}
+    go(source, tmp_path / "run", blocking=changed["blocking"])
+    outcome = go(source, tmp_path / "run", overwrite=True, **changed)
+    assert reused(outcome) == STAGES[: STAGES.index("second pass")]
+    assert resume.differing(go(source, tmp_path / "fresh", **changed).folder, outcome.folder) == ()
+
+
 def test_every_setting_is_one_that_a_stage_depends_on() -> None:
     read = {section for needs in NEEDS.values() for section in needs.sections}
     assert read == set(Settings().to_dict())

@@ -21,6 +21,7 @@ import pipeline
 from pipeline.cli import main
 from pipeline.clustering import Constraints
 from pipeline.errors import UsageError
+from pipeline.job import run_job
 from pipeline.judgements import Judgements
 from pipeline.linking import Linked, LinkingSettings, Links, are_conflicting, merged, vote
 from pipeline.registry import Registry, import_registry
@@ -432,3 +433,24 @@ def test_a_result_in_memory_has_the_same(example: Path) -> None:
         i for i in written["registry_id"].to_pylist() if i
     )
     assert replace(run).institutions.equals(run.institutions)
+
+
+def test_links_are_kept_and_what_people_say_of_them_is_heeded_anew(registry: Path, tmp_path: Path) -> None:
+    """A vote at another threshold and a new judgement redo the clusters, a larger search the links."""
+    source, said = tmp_path / "in.csv", tmp_path / "said.csv"
+    source.write_text("affiliation\n" + "".join(f'"{s}"\n' for s in STRINGS), encoding="utf-8")
+
+    def go(name: str, *, judged: bool = False, **linking: object) -> tuple[set[str], bytes]:
+        settings = Settings().with_values(linking={"registry": str(registry), **linking})
+        more: dict[str, Path] = {"judgements": said} if judged else {}
+        done = run_job([str(source)], tmp_path / name, settings, overwrite=True, **more)
+        made = {stage["name"] for stage in done.manifest["stages"] if not stage["is_reused"]}
+        return made & {"block", "link", "cluster"}, (done.folder / "institutions.parquet").read_bytes()
+
+    assert go("run")[0] == {"block", "link", "cluster"}
+    made, found = go("run", min_link_probability=0.9)
+    assert made == {"cluster"} and found == go("fresh", min_link_probability=0.9)[1]
+    said.write_text(f'left,right,verdict\n"{STRINGS[6]}",x/hd,is-id\n', encoding="utf-8")
+    made, found = go("run", judged=True)
+    assert made == {"cluster"} and found == go("other", judged=True)[1]
+    assert go("run", judged=True, n_candidates=3)[0] >= {"link"}
