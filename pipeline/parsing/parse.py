@@ -17,8 +17,9 @@ from pipeline.errors import UsageError
 from pipeline.parsing.classify import Segment, classify
 from pipeline.parsing.features import tokens_of
 from pipeline.parsing.reading import INDEPENDENT, STRENGTH, Reading, claim, distinct, read
-from pipeline.parsing.segments import Part
+from pipeline.parsing.segments import Part, split_text
 from pipeline.parsing.tagger import Tagger
+from pipeline.places import Gazetteer, Location
 from pipeline.processes import in_processes
 from pipeline.records import MAIN, PARENT, PARTNER, Cleaned, Mention, Mentions, Progress, SetAside
 from pipeline.text import compare
@@ -190,13 +191,26 @@ def _role(main: Segment, other: Segment) -> str:
 def _mention(
     reading: Reading, segment: Segment | None, role: str, units: tuple[str, ...], context: str
 ) -> Mention:
+    location = _location(reading, segment)
     return Mention(
         organization=segment.text if segment else "",
         role=role,
         units=units,
-        city=reading.location.city,
-        region=reading.location.region,
-        country_code=reading.location.country_code,
+        city=location.city,
+        region=location.region,
+        country_code=location.country_code,
         context=context,
         acronyms=segment.acronyms if segment else (),
     )
+
+
+def _location(reading: Reading, segment: Segment | None) -> Location:
+    """Where an organisation is: of a list with `;` what its own item says, if that names a country."""
+    at = reading.text.find(segment.text) if segment and ";" in reading.text else -1
+    if segment is None or at < 0:
+        return reading.location
+    start, end = reading.text.rfind(";", 0, at) + 1, reading.text.find(";", at + len(segment.text))
+    own = Gazetteer.load().locate(
+        [part.text for part in split_text(reading.text[start : None if end < 0 else end])]
+    )
+    return own if own.country_code else reading.location

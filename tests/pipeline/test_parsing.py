@@ -130,3 +130,15 @@ def test_long_text_is_parsed_in_linear_time() -> None:
     assert len(parse_text("University of Porto, " * 5000)) == 1
     assert parse_text("x" * 2_000_000)
     assert parse_text("( " * 4_000 + "University of Porto")
+
+
+def test_an_organisation_of_a_list_is_where_its_own_item_says() -> None:
+    def places(text: str) -> list[tuple[str, str | None, str | None]]:
+        return [(m.organization, m.city, m.country_code) for m in parse_text(text)]
+
+    assert places("University of Oxford, Oxford, UK; Heidelberg University, Heidelberg, Germany") == [
+        ("University of Oxford", "Oxford", "GB"),
+        ("Heidelberg University", "Heidelberg", "DE"),
+    ]
+    # An item without a country is where the string is.
+    assert {c for _, _, c in places("Univ Lyon 1; Hospices Civils de Lyon; Villeurbanne; France")} == {"FR"}
