@@ -151,12 +151,12 @@ def arrivals(index: AffiliationIndex, fresh: Affiliations, log: StageLog) -> Arr
     with log("compare with each other") as tick:
         blocking = settings.blocking
         within = block_in_detail(forms.views, forms.keys, blocking, encoder=index.candidates.encoder).pairs
-        weights = index.vocabulary(forms)
+        weights = index.vocabulary(forms, forms)
         scored = score(forms, within, weights, settings.scoring, rescorer=index.rescorer, on_progress=tick)
     with log("compare with the run"):
         n = max(1, blocking.n_neighbours // NEIGHBOUR_SHARE)
         breadth = Breadth(dict.fromkeys(forms.views, n), n, blocking.max_block // 2, is_exact=True)
-        matches = index.matches(mentions, forms, breadth)
+        matches = index.matches(mentions, forms, breadth, forms)
     return Arrivals(
         mentions,
         forms,

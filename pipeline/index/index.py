@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -119,10 +120,13 @@ class AffiliationIndex:
         """The reranker of the run, None for none."""
         return load_rescorer(self.settings.scoring)
 
-    def matches(self, mentions: Mentions, forms: Forms, breadth: Breadth) -> Matches:
+    def matches(
+        self, mentions: Mentions, forms: Forms, breadth: Breadth, arrived: Forms | None = None
+    ) -> Matches:
         """New mentions to their pairs with those of the index, and the match probability of each.
 
-        In a pair `left` is a new mention; `right` one of the index, which count on from the new ones.
+        In a pair `left` is a new mention; `right` one of the index, which count on from the new ones. Words
+        are as rare as in the run, with the mentions that have `arrived`.
         """
         own = mentions_table(mentions, forms)
         keys = {rule: own.column(rule).to_pylist() for rule in KEY_RULES}
@@ -132,22 +136,23 @@ class AffiliationIndex:
         old = forms_of(self.store.mentions.take(used - n))
         joined = forms.joined(old)
         near = CandidatePairs(pairs.left, n + right, pairs.similarity, pairs.rule)
-        scored = score(joined, near, self.vocabulary(joined), self.settings.scoring, rescorer=self.rescorer)
+        scored = score(
+            joined, near, self.vocabulary(joined, arrived), self.settings.scoring, rescorer=self.rescorer
+        )
         found = calibrate(scored, self.settings.calibration)
         columns = vars(found.pairs) | {"right": pairs.right}
         return Matches(type(scored)(**columns), found.probability)
 
-    def vocabulary(self, forms: Forms) -> Vocabulary:
-        """Weights of the tokens of some mentions, as rare as they are in the run and in the prior."""
+    def vocabulary(self, forms: Forms, arrived: Forms | None = None) -> Vocabulary:
+        """Weights of the tokens of some mentions: as rare as in the run, in `arrived` and in the prior."""
         prior, n_prior = token_frequencies(self.settings.scoring.model)
         known = self.store.frequency
-        tokens = {
-            token
-            for context, organization in zip(forms.context, forms.organization, strict=True)
-            for token in concept_tokens(f"{context} {organization}")
+        more = Counter(token for tokens in _token_sets(arrived) for token in tokens) if arrived else Counter()
+        count = {
+            token: max(known.get(token, 0) + more[token], 1) + prior.get(token, 0)
+            for token in set().union(*_token_sets(forms))
         }
-        count = {token: max(known.get(token, 0), 1) + prior.get(token, 0) for token in tokens}
-        return Vocabulary.weighing(count, len(self) + n_prior)
+        return Vocabulary.weighing(count, len(self) + len(arrived or ()) + n_prior)
 
     def lookup(self, strings: Sequence[str | None] | pd.Series[Any], k: int = 3) -> pd.DataFrame:
         """New strings to the institutions of the run that their main organisations are, a row a string.
@@ -256,6 +261,12 @@ class AffiliationIndex:
         """The number of the institution of every mention, mapped."""
         column = self.store.mentions.column("institution").combine_chunks()
         return np.asarray(column.to_numpy(zero_copy_only=True))
+
+
+def _token_sets(forms: Forms) -> list[set[str]]:
+    """The concept tokens of each mention."""
+    both = zip(forms.context, forms.organization, strict=True)
+    return [set(concept_tokens(f"{context} {organization}")) for context, organization in both]
 
 
 def _by_institution(
