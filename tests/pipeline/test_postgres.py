@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -46,34 +48,36 @@ def program(name: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def server() -> Iterator[str]:
     """The address of a server, without a base."""
     initdb, postgres = program("initdb"), program("postgres")
-    folder = tmp_path_factory.mktemp("server")
-    # The server refuses to run as root.
-    user: dict[str, Any] = {}
-    if os.getuid() == 0:
-        shutil.chown(folder, "postgres")
-        for parent in folder.parents[:3]:
-            parent.chmod(parent.stat().st_mode | 0o011)
-        user = {"user": "postgres", "extra_groups": []}
-    data = folder / "data"
-    command = [initdb, "-D", str(data), "-A", "trust", "-U", "postgres", "-E", "UTF8", "--no-sync"]
-    subprocess.run(command, check=True, capture_output=True, cwd="/", **user)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    options = ["-p", str(port), "-k", "", "-c", "listen_addresses=127.0.0.1", "-c", "fsync=off"]
-    with subprocess.Popen([postgres, "-D", str(data), *options], cwd="/", stderr=-3, **user) as process:
-        address = f"postgresql://postgres@127.0.0.1:{port}"
-        for _ in range(200):
+    # Not in the folder of the tests: that is closed to others, and the server refuses to run as root.
+    with tempfile.TemporaryDirectory(prefix="affil-postgres-", ignore_cleanup_errors=True) as folder:
+        user: dict[str, Any] = {}
+        if os.getuid() == 0:
             try:
-                driver.connect(f"{address}/postgres").close()
-                break
-            except driver.Error:
-                time.sleep(0.05)
-        yield address
-        process.terminate()
+                shutil.chown(folder, "postgres")
+            except LookupError:
+                pytest.skip("no user postgres, and the server does not run as root")
+            user = {"user": "postgres", "extra_groups": []}
+        data = str(Path(folder) / "data")
+        command = [initdb, "-D", data, "-A", "trust", "-U", "postgres", "-E", "UTF8", "--no-sync"]
+        subprocess.run(command, check=True, capture_output=True, cwd="/", **user)
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        options = ["-p", str(port), "-k", "", "-c", "listen_addresses=127.0.0.1", "-c", "fsync=off"]
+        with subprocess.Popen([postgres, "-D", data, *options], cwd="/", stderr=-3, **user) as process:
+            address = f"postgresql://postgres@127.0.0.1:{port}"
+            for _ in range(400):
+                try:
+                    driver.connect(f"{address}/postgres").close()
+                    break
+                except driver.Error:
+                    time.sleep(0.05)
+            yield address
+            # Clients that are still there do not hold it up.
+            process.send_signal(signal.SIGINT)
 
 
 @pytest.fixture
