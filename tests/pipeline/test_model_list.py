@@ -47,3 +47,16 @@ def test_a_run_uses_the_encoder_that_settings_name() -> None:
     half = pipeline.resolve(strings, built_in.settings, models=Models())
     assert np.allclose(half.pairs["similarity"], built_in.pairs["similarity"])
     assert not np.allclose(built_in.pairs["similarity"], hashing.pairs["similarity"])
+
+
+def test_auto_is_hashing_for_few_mentions_and_the_trained_encoder_for_many(monkeypatch):
+    strings = [f"Dept {i}, University of Oxford, Oxford, UK" for i in range(30)]
+    few = pipeline.resolve(strings)
+    assert few.settings.blocking.encoder == "auto"
+    assert few.manifest["neighbours"]["encoder"] == "hashing"
+    assert few.manifest["neighbours"]["neighbours"]["recall"] == 1
+    monkeypatch.setattr("pipeline.model_list.AUTO_MENTIONS", 20)
+    many = pipeline.resolve(strings)
+    assert many.manifest["neighbours"]["encoder"] == load_encoder(encoder_source(BUILT_IN_ENCODER)).name
+    named = pipeline.resolve(strings, Settings().with_values(blocking={"encoder": "hashing"}))
+    assert named.manifest["neighbours"]["encoder"] == "hashing"
