@@ -25,6 +25,7 @@ from blocking.keys import (
     pairs_of_entries,
     ranges,
 )
+from blocking.memory import at_once
 from blocking.neighbours import Neighbours, Search, search_neighbours
 from blocking.pairs import RULES, CandidatePairs, Float32s, Int64s
 from blocking.settings import BlockingSettings, Progress
@@ -38,8 +39,9 @@ SAME_FORM = "same_form"
 #: Bits that hold the number of a rule; there are at most eight, a bit each in the column `rule`.
 _RULE_BITS = 3
 _BITS = np.left_shift(1, np.arange(1 << _RULE_BITS)).astype(np.uint8)
-#: Texts whose links become pairs of items at a time: some 20 arrays of 16 MB.
-_TEXTS_AT_ONCE = 1 << 16
+#: Texts whose links become pairs of items at a time, and the bytes that each takes: at 30 neighbours some 20
+#: arrays of 8 bytes for each.
+_TEXTS_AT_ONCE, _BYTES_A_TEXT = 1 << 16, 5_000
 #: Pairs whose cosine is taken at once: 64 MB at 512 dimensions.
 _SIMILARITY_CHUNK = 1 << 14
 
@@ -227,8 +229,9 @@ def _items_of(
     starts = np.cumsum(sizes) - sizes
     members = members[np.argsort(number[members], kind="stable")]
     keys = [np.empty(0, np.int64)]
-    for first in range(0, len(found.ids), _TEXTS_AT_ONCE):
-        part = slice(first, first + _TEXTS_AT_ONCE)
+    at_a_time = at_once(_TEXTS_AT_ONCE, _BYTES_A_TEXT)
+    for first in range(0, len(found.ids), at_a_time):
+        part = slice(first, first + at_a_time)
         is_link = (found.ids[part] >= 0) & (found.similarities[part] >= settings.min_similarity)
         row, rank = np.nonzero(is_link)
         text, neighbour = row + first, found.ids[part][is_link]

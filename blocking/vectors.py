@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from blocking.memory import at_once
 from blocking.pairs import Float32s
 from blocking.protocols import Encoder
 from blocking.settings import Progress
@@ -17,17 +18,19 @@ log = logging.getLogger(__name__)
 
 #: Bytes above which vectors are mapped: then the system can put them aside where memory runs short.
 MAPPED_BYTES = 1 << 28
-#: Texts encoded at a time: 64 MB of vectors at 256 dimensions.
-TEXTS_AT_ONCE = 1 << 16
+#: Texts encoded at a time, and the bytes that each takes: some 300 n-grams of 8 bytes, three times over while
+#: they are sorted and counted, and the vector.
+TEXTS_AT_ONCE, _BYTES_A_TEXT = 1 << 16, 9_000
 
 
 def encoded(encoder: Encoder, texts: Sequence[str], on_progress: Progress | None = None) -> Float32s:
     """Texts in, the encoder's vectors of them out, shape (n, dimensions)."""
-    if len(texts) <= TEXTS_AT_ONCE:
+    at_a_time = at_once(TEXTS_AT_ONCE, _BYTES_A_TEXT)
+    if len(texts) <= at_a_time:
         return encoder.encode(texts, on_progress=on_progress)
     vectors = empty_table(len(texts), encoder.dimensions)
-    for start in range(0, len(texts), TEXTS_AT_ONCE):
-        part = texts[start : start + TEXTS_AT_ONCE]
+    for start in range(0, len(texts), at_a_time):
+        part = texts[start : start + at_a_time]
         vectors[start : start + len(part)] = encoder.encode(part, on_progress=_onward(on_progress, start))
     return vectors
 
@@ -37,13 +40,13 @@ def _onward(on_progress: Progress | None, before: int) -> Progress | None:
 
 
 def empty_table(n_rows: int, dimensions: int) -> Float32s:
-    """A table to be filled, float32; above `MAPPED_BYTES` in a file without a name, which goes with it.
+    """A table to be filled, float32; a large one in a file without a name, which goes with it.
 
     Where the temporary folder has no room for it, it is held in memory: a mapped file that outgrows its disk
     would end the process.
     """
     size = n_rows * dimensions * np.dtype(np.float32).itemsize
-    if size > MAPPED_BYTES and hasattr(os, "posix_fallocate"):
+    if size > at_once(MAPPED_BYTES, 1) and hasattr(os, "posix_fallocate"):
         with tempfile.TemporaryFile(prefix="affil-vectors-") as file:
             try:
                 os.posix_fallocate(file.fileno(), 0, size)
