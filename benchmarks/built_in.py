@@ -24,9 +24,11 @@ import pipeline
 from blocking import BlockingSettings
 from pipeline.cleaning import clean
 from pipeline.folding import fold_values
+from pipeline.known_names import KnownNames
 from pipeline.linking import LinkModel, link, registry_facts
 from pipeline.model_list import load_named_encoder
 from pipeline.parsing import parse
+from pipeline.recognition import recognize
 from pipeline.registry import Registry
 from pipeline.scoring import PairFeatures, WordPairReranker, fit_vocabulary, score
 from pipeline.writing import write_json, write_text
@@ -47,8 +49,14 @@ MODELS = {
         "default; `[parsing] model`",
         "`affil train parser`",
     ),
+    "names": (
+        "which names are one organisation's: names of ROR, as hashes",
+        "",
+        "default; `[normalization] known_names`",
+        "`affil train names`",
+    ),
     "pair_scorer": (
-        "log-odds that two mentions are one institution, from 30 features, and their calibration",
+        "log-odds that two mentions are one institution, from 38 features, and their calibration",
         "",
         "default; `[scoring] model`",
         "`affil train scorer`",
@@ -97,9 +105,12 @@ def measure(strings: list[str], registry: Path | None) -> dict[str, dict[str, An
     features = PairFeatures(forms, vocabulary)
     left, right = pairs.left[:N_RERANKED], pairs.right[:N_RERANKED]
     features.of(left[:1], right[:1])
+    names, texts = KnownNames.load(), (forms.concept, forms.context_concept)
+    places = list(zip(forms.country_code, forms.city, strict=True))
     taken: dict[str, tuple[str, int, Callable[[], object]]] = {
         "encoder": ("strings", len(forms.context), lambda: encoder.encode(forms.context)),
         "parser": ("strings", len(strings), lambda: parse(cleaned, settings.parsing)),
+        "names": ("mentions", len(forms), lambda: recognize(names, *texts, places)),
         "pair_scorer": ("pairs", len(pairs), lambda: score(forms, pairs, vocabulary, settings.scoring)),
         "reranker": ("pairs", len(left), lambda: reranker.rescore(features, left, right)),
     }

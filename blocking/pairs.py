@@ -20,6 +20,7 @@ RULES = (
     "acronym_place",
     "shared_key",
     "between_groups",
+    "known_name",
 )
 
 

@@ -237,7 +237,7 @@ def _reasons(grown: Grown, index: AffiliationIndex) -> Callable[..., Any]:
     def reasons(left: Sequence[str], right: Sequence[str]) -> list[list[tuple[str, float]]]:
         ids = sorted({*left, *right})
         rows = pc.index_in(pa.array(ids, pa.string()), value_set=table.column("mention_id").combine_chunks())
-        forms = forms_of(table.take(rows))
+        forms = forms_of(table.take(rows), index.settings.normalization.known_names)
         features = PairFeatures(forms, index.vocabulary(forms))
         return PairReasons(features, ids, index.settings.scoring.model)(left, right)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import numpy as np
@@ -18,6 +17,7 @@ from pipeline.clustering import Clusters
 from pipeline.consolidation import Consolidated, Institution, mention_ids
 from pipeline.folding import Folded
 from pipeline.linking import Linking, LinkingSettings, Links, RegistryFacts
+from pipeline.recognition import known_columns, known_records
 from pipeline.records import (
     Affiliations,
     Cleaned,
@@ -28,7 +28,7 @@ from pipeline.records import (
     ScoredPairs,
     SetAside,
 )
-from pipeline.rows import StagedRows, list_of
+from pipeline.rows import StagedRows, list_of, tuples_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -125,25 +125,31 @@ def mentions_form(strings: Affiliations) -> Form[Mentions]:
 
 #: Columns of forms, all but the keys and the one array.
 _FORMS = (
-    *("display", "context", "organization", "concept", "units", "acronyms"),
+    *("display", "context", "organization", "concept", "context_concept", "units", "acronyms"),
     *("city", "region", "country_code"),
 )
 
 
 def _pack_forms(forms: Forms) -> dict[str, Any]:
+    import pyarrow as pa
+
     columns = {name: getattr(forms, name) for name in _FORMS}
-    return {
+    kept = {
         "forms": _table(columns, ("acronyms",)),
         "keys": _table(forms.keys, tuple(forms.keys)),
         "is_main": forms.is_main,
+        "known_names": forms.known.table if forms.known else None,
     }
+    return kept | ({"known": pa.table(known_columns(forms.known))} if forms.known else {})
 
 
 def _unpack_forms(kept: Artefact) -> Forms:
     forms, keys = kept.table("forms"), kept.table("keys")
     columns = {name: _column(forms, name, ("acronyms",)) for name in _FORMS}
     by_rule = {rule: _column(keys, rule, (rule,)) for rule in keys.column_names}
-    return Forms(**columns, is_main=kept.array("is_main"), keys=by_rule)
+    known_names = kept.values["known_names"]
+    known = known_records(kept.table("known"), known_names) if known_names else None
+    return Forms(**columns, is_main=kept.array("is_main"), keys=by_rule, known=known)
 
 
 FORMS: Form[Forms] = Form(_pack_forms, _unpack_forms)
@@ -282,10 +288,4 @@ def _table(columns: Mapping[str, Sequence[Any]], several: Sequence[str] = ()) ->
 
 def _column(table: pa.Table, name: str, several: Sequence[str]) -> list[Any]:
     column = table.column(name)
-    if name not in several:
-        return list_of(column)
-    found: list[Any] = []
-    for chunk in column.chunks:
-        items = list_of(chunk.values)
-        found += [tuple(items[a:b]) for a, b in pairwise(chunk.offsets.to_pylist())]
-    return found
+    return tuples_of(column) if name in several else list_of(column)

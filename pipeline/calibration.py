@@ -1,6 +1,9 @@
 """Calibrate: raw log-odds become match probabilities, the only place where they do.
 
-Platt scaling (Platt 1999): `logit p = slope · logit + intercept`, fitted on held-out organisations.
+Platt scaling (Platt 1999): `logit p = slope · logit + intercept`, fitted on held-out organisations. How many
+of the candidate pairs are matches differs between corpora, and so does how probable a match is a priori:
+that share is estimated from the corpus itself by expectation maximisation (Saerens, Latinne and Decaestecker
+2002), and moves all log-odds of a run by one number.
 """
 
 from __future__ import annotations
@@ -16,6 +19,14 @@ import numpy as np
 from pipeline.errors import UsageError
 from pipeline.records import Float64s, Matches, ScoredPairs
 
+#: Pairs with the share of matches of the calibration that are counted with those of a corpus, so that few
+#: pairs move nothing: a choice, not a measurement.
+_PRIOR_PAIRS = 2_000
+#: The farthest that log-odds are moved: a share between a fifth and five times that of the calibration.
+_MOST_SHIFT = float(np.log(5))
+#: Log-odds are counted in bins of this width, so that tens of millions of pairs take no time.
+_BIN = 0.01
+
 
 @dataclass(frozen=True)
 class CalibrationSettings:
@@ -26,12 +37,14 @@ class CalibrationSettings:
         reranker_slope: what the logit of a reranker that brings no combination is multiplied by.
         reranker_intercept: what is then added.
         reranker_weight: share of the reranker in the log-odds of a rescored pair; the rest is the features'.
+        adapt_to_corpus: move the log-odds of a run by its own share of matches.
     """
 
     file: str | None = None
     reranker_slope: float = 1.0
     reranker_intercept: float = 0.0
     reranker_weight: float = 0.5
+    adapt_to_corpus: bool = True
 
     def __post_init__(self) -> None:
         if not 0 <= self.reranker_weight <= 1:
@@ -42,10 +55,16 @@ class CalibrationSettings:
 
 @dataclass(frozen=True)
 class PlattScaling:
-    """A line from log-odds to calibrated log-odds."""
+    """A line from log-odds to calibrated log-odds.
+
+    Attributes:
+        slope, intercept: of the line.
+        match_share: share of matches among the pairs that it was fitted on, None where that is not known.
+    """
 
     slope: float
     intercept: float
+    match_share: float | None = None
 
     @classmethod
     def fit(cls, logit: Float64s, is_match: Float64s) -> PlattScaling:
@@ -53,7 +72,7 @@ class PlattScaling:
         from sklearn.linear_model import LogisticRegression
 
         found = LogisticRegression(C=np.inf, max_iter=1000).fit(logit[:, None], is_match)
-        return cls(float(found.coef_[0, 0]), float(found.intercept_[0]))
+        return cls(float(found.coef_[0, 0]), float(found.intercept_[0]), float(is_match.mean()))
 
     def apply(self, logit: Float64s) -> Float64s:
         """Log-odds to calibrated log-odds."""
@@ -67,9 +86,7 @@ class PlattScaling:
 
 @lru_cache(maxsize=1)
 def _shipped() -> PlattScaling:
-    text = (files("pipeline") / "models" / "pair_scorer" / "calibration.json").read_text(encoding="utf-8")
-    data = json.loads(text)
-    return PlattScaling(float(data["slope"]), float(data["intercept"]))
+    return _read(Path(str(files("pipeline") / "models" / "pair_scorer" / "calibration.json")))
 
 
 def _read(path: Path) -> PlattScaling:
@@ -77,20 +94,32 @@ def _read(path: Path) -> PlattScaling:
         raise UsageError(f"no such calibration file: {path}")
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
-        return PlattScaling(float(data["slope"]), float(data["intercept"]))
-    except (ValueError, KeyError, TypeError) as error:
+        share = data.get("match_share")
+        if share is not None and not 0 < share < 1:
+            raise ValueError(f"match_share must lie between 0 and 1, got {share}")
+        return PlattScaling(float(data["slope"]), float(data["intercept"]), share)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UsageError(
             f"{path} is no calibration: it needs numbers `slope` and `intercept` ({error})"
         ) from error
 
 
-def calibrate(scored: ScoredPairs, settings: CalibrationSettings | None = None) -> Matches:
+def calibrate(
+    scored: ScoredPairs, settings: CalibrationSettings | None = None, shift: float | None = None
+) -> Matches:
     """Scored pairs become matches; a rescored pair mixes both models' log-odds.
 
     How, a reranker's own combination says; for one without, the settings do.
+
+    Args:
+        scored: the pairs of a run.
+        settings: which scaling.
+        shift: what is added to all log-odds, such as the shift of another run; None estimates it from these
+            pairs, where settings want it.
     """
     settings = settings or CalibrationSettings()
-    logit = PlattScaling.load(settings.file).apply(scored.logit)
+    scaling = PlattScaling.load(settings.file)
+    logit = scaling.apply(scored.logit)
     asked = ~np.isnan(scored.rescored)
     second = scored.rescored[asked]
     if scored.combination is not None:
@@ -98,7 +127,32 @@ def calibrate(scored: ScoredPairs, settings: CalibrationSettings | None = None) 
     else:
         second = settings.reranker_slope * second + settings.reranker_intercept
         logit[asked] = (1 - settings.reranker_weight) * logit[asked] + settings.reranker_weight * second
-    return Matches(scored, sigmoid(logit))
+    if shift is None:
+        is_known = settings.adapt_to_corpus and scaling.match_share is not None
+        shift = corpus_shift(logit, scaling.match_share) if is_known and scaling.match_share else 0.0
+    return Matches(scored, sigmoid(logit + shift), shift)
+
+
+def corpus_shift(logit: Float64s, match_share: float) -> float:
+    """What to add to calibrated log-odds of a corpus whose share of matches is its own.
+
+    Args:
+        logit: calibrated where a share of `match_share` of the pairs are matches, shape (n,).
+        match_share: of the pairs that the calibration was fitted on.
+
+    Returns:
+        The shift of log-odds at which the mean probability is the share that it stands for.
+    """
+    bins = np.round(np.clip(logit, -20, 20) / _BIN).astype(np.int64)
+    values, counts = np.unique(bins, return_counts=True)
+    prior, shift, total = np.log(match_share / (1 - match_share)), 0.0, len(logit) + _PRIOR_PAIRS
+    for _ in range(1000):
+        found = sigmoid(np.asarray(values * _BIN + shift, np.float64))
+        expected = counts @ found + _PRIOR_PAIRS * match_share
+        before, shift = shift, float(np.log(expected / (total - expected)) - prior)
+        if abs(shift - before) < 1e-6:
+            break
+    return float(np.clip(shift, -_MOST_SHIFT, _MOST_SHIFT))
 
 
 def sigmoid(logit: Float64s) -> Float64s:

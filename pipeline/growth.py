@@ -160,7 +160,7 @@ def arrivals(index: AffiliationIndex, fresh: Affiliations, log: StageLog) -> Arr
     return Arrivals(
         mentions,
         forms,
-        _joined(calibrate(scored, settings.calibration), matches),
+        _joined(calibrate(scored, settings.calibration, index.shift), matches),
         mentions.set_aside,
         mentions_table(mentions, forms),
     )
@@ -318,7 +318,11 @@ def _consolidated(
     starts = np.flatnonzero(np.diff(cluster_of[order], prepend=-1))
     groups = [group.tolist() for group in np.split(order, starts[1:])] if len(order) else []
     made = institutions_of(
-        groups, mentions_of(part), forms_of(part), (mean[rows], best[rows]), settings.canonical
+        groups,
+        mentions_of(part),
+        forms_of(part, settings.normalization.known_names),
+        (mean[rows], best[rows]),
+        settings.canonical,
     )
     taken = {r.entity_id for r in record.values()}
     for group, one in zip(groups, made, strict=True):

@@ -84,8 +84,8 @@ def _load_preset(preset: Preset, settings: BlockingSettings) -> Encoder:
 
 def list_models() -> list[dict[str, Any]]:
     """One entry a model: name, kind, licence, bytes (0: nothing stored), what it is, how to choose it."""
-    names = ("encoder", "pair_scorer", "parser", SHIPPED_RERANKER)
-    encoder, scorer, parser, reranker = (files("pipeline") / "models" / name for name in names)
+    shipped = ("encoder", "pair_scorer", "parser", SHIPPED_RERANKER, "names")
+    encoder, scorer, parser, reranker, names = (files("pipeline") / "models" / name for name in shipped)
     terms = len(json.loads((scorer / "model.json").read_text(encoding="utf-8"))["terms"])
     config = json.loads((encoder / "config.json").read_text(encoding="utf-8"))
     grams = (
@@ -122,6 +122,16 @@ def list_models() -> list[dict[str, Any]]:
             _size(parser),
             "tagger of organisations beside the main one, convolutions over hashed features of words",
             'default; another folder: [parsing] model; "rules": none',
+        )
+    )
+    entries.append(
+        _entry(
+            "names",
+            "known names",
+            "Apache-2.0",
+            _size(names),
+            "names of records of ROR as hashes: which names are one organisation's",
+            'default; another folder: [normalization] known_names; "none": none',
         )
     )
     entries.append(

@@ -8,21 +8,35 @@ from dataclasses import dataclass
 import numpy as np
 
 from pipeline.concepts import concept_text, name_key
+from pipeline.known_names import BUILT_IN, KnownNames
 from pipeline.lexicon import Lexicon, initials
+from pipeline.recognition import recognize
 from pipeline.records import MAIN, Forms, Mention, Mentions
 from pipeline.text import compare_all, display, transliterate
 
 #: Key rules, by the name under which blocking reports them.
 SAME_FORM, ACRONYM_PLACE, SHARED_KEY = "same_form", "acronym_place", "shared_key"
+KNOWN_NAME = "known_name"
+
+
+#: The name under which settings ask for no table of known names.
+NONE = "none"
 
 
 @dataclass(frozen=True)
 class NormalizationSettings:
-    """Which key rules propose pairs beside neighbours."""
+    """Which key rules propose pairs beside neighbours, and which table of known names is looked up.
+
+    Attributes:
+        use_same_form, use_acronym_place, use_transliteration, use_known_name: key rules.
+        known_names: "built-in", folder of a table from `affil train names`, or "none".
+    """
 
     use_same_form: bool = True
     use_acronym_place: bool = True
     use_transliteration: bool = True
+    use_known_name: bool = True
+    known_names: str = BUILT_IN
 
 
 def normalize(mentions: Mentions, settings: NormalizationSettings | None = None) -> Forms:
@@ -30,11 +44,15 @@ def normalize(mentions: Mentions, settings: NormalizationSettings | None = None)
     settings = settings or NormalizationSettings()
     items = mentions.mention
     organization = compare_all([m.organization for m in items])
+    context = compare_all([m.context for m in items])
+    concept, context_concept = ([concept_text(text) for text in texts] for texts in (organization, context))
+    names = load_known_names(settings)
     forms = Forms(
         display=[display(m.organization) for m in items],
-        context=compare_all([m.context for m in items]),
+        context=context,
         organization=organization,
-        concept=[concept_text(o) for o in organization],
+        concept=concept,
+        context_concept=context_concept,
         units=compare_all([" ".join(m.units) for m in items]),
         acronyms=[tuple(a.replace(".", "").upper() for a in m.acronyms) for m in items],
         city=[m.city for m in items],
@@ -42,7 +60,15 @@ def normalize(mentions: Mentions, settings: NormalizationSettings | None = None)
         country_code=[m.country_code for m in items],
         is_main=np.array([m.role == MAIN for m in items], bool),
         keys={},
+        known=(
+            recognize(names, concept, context_concept, [(m.country_code, m.city) for m in items])
+            if names
+            else None
+        ),
     )
+    if settings.use_known_name:
+        known = forms.known.organization if forms.known else [()] * len(forms)
+        forms.keys[KNOWN_NAME] = [tuple(map(str, records)) for records in known]
     if settings.use_same_form:
         forms.keys[SAME_FORM] = [_same_form(o, m) for o, m in zip(organization, items, strict=True)]
     if settings.use_acronym_place:
@@ -52,6 +78,17 @@ def normalize(mentions: Mentions, settings: NormalizationSettings | None = None)
     if settings.use_transliteration:
         forms.keys[SHARED_KEY] = _transcriptions(organization)
     return forms
+
+
+def load_known_names(settings: NormalizationSettings) -> KnownNames | None:
+    """The table of known names that settings ask for, None where they say "none".
+
+    Raises:
+        UsageError: it is missing or damaged.
+    """
+    if settings.known_names == NONE:
+        return None
+    return KnownNames.load(settings.known_names)
 
 
 def _same_form(organization: str, mention: Mention) -> tuple[str, ...]:

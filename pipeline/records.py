@@ -130,6 +130,32 @@ class Mentions:
 
 
 @dataclass(frozen=True)
+class KnownRecords:
+    """What a table of known names says of mentions, one entry a mention; records are numbers of that table.
+
+    Attributes:
+        organization: records that the organisation is called by.
+        within: records that a part of its name is called by, where the whole is not known.
+        mentioned: records that are named anywhere in its context.
+        country_code, city: place, and where the string names none that of its only record.
+        table: the table: "built-in", or its folder.
+    """
+
+    organization: list[tuple[int, ...]]
+    within: list[tuple[int, ...]]
+    mentioned: list[tuple[int, ...]]
+    country_code: list[str | None]
+    city: list[str | None]
+    table: str
+
+    def joined(self, other: KnownRecords) -> KnownRecords:
+        """What one table says of these and of other mentions, one after the other."""
+        names = [f.name for f in fields(KnownRecords) if f.name != "table"]
+        columns: dict[str, Any] = {name: [*getattr(self, name), *getattr(other, name)] for name in names}
+        return KnownRecords(**columns, table=self.table)
+
+
+@dataclass(frozen=True)
 class Forms:
     """What models compare, one entry a mention.
 
@@ -138,17 +164,20 @@ class Forms:
         context: compare form of the text that the mention is compared by.
         organization: compare form of the organisation ("" where there is none).
         concept: the organisation with translations and inflections of one concept made equal.
+        context_concept: the same of the context.
         units: compare form of the subordinate units.
         acronyms: upper-case acronyms that the string states for the organisation.
         city, region, country_code: place, None where unknown.
         is_main: whether the mention is its string's main one.
         keys: for each key rule, the keys of every mention (blocking pairs up equal ones).
+        known: what a table of known names says of each mention, None without one.
     """
 
     display: list[str]
     context: list[str]
     organization: list[str]
     concept: list[str]
+    context_concept: list[str]
     units: list[str]
     acronyms: list[tuple[str, ...]]
     city: list[str | None]
@@ -156,15 +185,18 @@ class Forms:
     country_code: list[str | None]
     is_main: npt.NDArray[np.bool_]
     keys: dict[str, list[tuple[str, ...]]]
+    known: KnownRecords | None = None
 
     def __len__(self) -> int:
         return len(self.context)
 
     def joined(self, other: Forms) -> Forms:
         """These and other mentions, one after the other, without keys."""
-        names = [f.name for f in fields(Forms) if f.name not in ("is_main", "keys")]
-        columns = {name: [*getattr(self, name), *getattr(other, name)] for name in names}
-        return Forms(**columns, is_main=np.concatenate([self.is_main, other.is_main]), keys={})
+        names = [f.name for f in fields(Forms) if f.name not in ("is_main", "keys", "known")]
+        columns: dict[str, Any] = {name: [*getattr(self, name), *getattr(other, name)] for name in names}
+        known = self.known.joined(other.known) if self.known and other.known else None
+        is_main = np.concatenate([self.is_main, other.is_main])
+        return Forms(**columns, is_main=is_main, keys={}, known=known)
 
     @property
     def views(self) -> dict[str, list[str]]:
@@ -241,10 +273,14 @@ class ScoredPairs:
 
 @dataclass(frozen=True)
 class Matches:
-    """Scored pairs with the calibrated probability that both mentions are one institution."""
+    """Scored pairs with the calibrated probability that both mentions are one institution.
+
+    `shift` is what the share of matches in the corpus added to all log-odds.
+    """
 
     pairs: ScoredPairs
     probability: Float64s
+    shift: float = 0.0
 
     def __post_init__(self) -> None:
         if len(self.probability) != len(self.pairs):

@@ -46,7 +46,7 @@ from pipeline.judgements import Judgements, hold
 from pipeline.linked_tables import timeline_frame
 from pipeline.linking import Linking, RegistryFacts, link_run, load_registry
 from pipeline.model_list import load_named_encoder
-from pipeline.normalization import normalize
+from pipeline.normalization import load_known_names, normalize
 from pipeline.parsing import load_tagger, parse
 from pipeline.records import Forms, Matches, Mentions, Progress, ScoredPairs
 from pipeline.run_folder import check_output, fingerprint_of, finish, write_tables
@@ -188,6 +188,7 @@ class Models:
         """
         blocking, scoring = settings.blocking, settings.scoring
         load_tagger(settings.parsing)
+        load_known_names(settings.normalization)
         PlattScaling.load(settings.calibration.file)
         AdditiveModel.load(scoring.model, NAMES)
         if blocking.device == "cuda":
@@ -398,6 +399,7 @@ class Resolution:
             "settings": self.settings.to_dict(),
             "settings_fingerprint": self.settings.fingerprint(),
             "counts": self.counts,
+            "calibration_shift": round(self.matches.shift, 6),
             "stages": self.stage_log.stages,
             "neighbours": self.neighbours,
             "seconds": self.stage_log.seconds,

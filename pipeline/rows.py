@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -135,6 +136,15 @@ def list_of(strings: pa.Array | pa.ChunkedArray) -> list[Any]:
         return cast(list[Any], strings.to_pylist())
     options = {} if isinstance(strings, pa.ChunkedArray) else {"zero_copy_only": False}
     return cast(list[Any], strings.to_numpy(**options).tolist())
+
+
+def tuples_of(lists: pa.ChunkedArray) -> list[tuple[Any, ...]]:
+    """A column of Arrow lists in, tuples out."""
+    found: list[tuple[Any, ...]] = []
+    for chunk in lists.chunks:
+        items = list_of(chunk.values)
+        found += [tuple(items[a:b]) for a, b in pairwise(chunk.offsets.to_pylist())]
+    return found
 
 
 def text_array(values: Sequence[str | None]) -> pa.Array:

@@ -37,7 +37,7 @@ def affiliation_similarity(
     The main organisations are compared, by the features, reranker and calibration of a run; nothing is
     blocked or clustered. How much a word counts depends on how rare it is: among these strings, `among`, and
     those that the model was fitted on. With all the strings of a run in the three, its pairs have the figures
-    that they have there.
+    that they have there, if that run did not adapt to its corpus (`calibration.adapt_to_corpus`).
 
     Args:
         left, right: strings (lists, pandas columns), one pair a row.
@@ -69,7 +69,7 @@ def affiliation_similarity(
     pairs, again = _distinct(np.minimum(a, b)[is_asked], np.maximum(a, b)[is_asked])
     scored = score(forms, pairs, vocabulary, settings.scoring, rescorer=rescorer, on_progress=on_progress)
     found = np.where((a >= 0) & (a == b), 1.0, np.nan)
-    found[is_asked] = calibrate(scored, settings.calibration).probability[again]
+    found[is_asked] = calibrate(scored, settings.calibration, shift=0.0).probability[again]
     return found
 
 

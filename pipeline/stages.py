@@ -123,6 +123,7 @@ def model_files(settings: Settings, section: str) -> list[Path]:
     scorer = settings.scoring.model
     named: dict[str, tuple[str | None, ...]] = {
         "parsing": (settings.parsing.model, str(shipped / "parser")),
+        "normalization": (settings.normalization.known_names, str(shipped / "names")),
         "blocking": (
             encoder_source(settings.blocking.encoder),
             str(shipped / "encoder") if settings.blocking.encoder == AUTO else None,

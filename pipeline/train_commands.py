@@ -161,6 +161,16 @@ def train_reranker(
     _tell(fit(columns=columns, recipe=_seeded(RerankerRecipe.read(recipe), seed), **given))
 
 
+@train.command("names")
+@_registry("File of affil registry import.", is_required=True)
+@_options(_LEAVE_OUT, _output("Folder for the table"))
+def train_names(registry: Path, output: Path, left_out: Path | None) -> None:
+    """Make the table of known names of a registry, whose records tell names apart in every run."""
+    from pipeline.training.names import train_names as make
+
+    _tell(make(registry, output, left_out))
+
+
 @train.command("linker")
 @_labelled_sets("ids")
 @_registry("File of affil registry import.", is_required=True)

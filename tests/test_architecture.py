@@ -17,6 +17,8 @@ FLOORS = (
     (
         "lexicon",
         "concepts",
+        "known_names",
+        "recognition",
         "presets",
         "writing",
         "databases",

@@ -10,19 +10,23 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pipeline.consolidation import mention_ids
-from pipeline.normalization import ACRONYM_PLACE, SAME_FORM, SHARED_KEY
+from pipeline.normalization import ACRONYM_PLACE, KNOWN_NAME, SAME_FORM, SHARED_KEY
+from pipeline.recognition import known_columns, known_records
 from pipeline.records import MAIN, Affiliations, Forms, Int64s, Mention, Mentions
-from pipeline.rows import list_of, text_array
+from pipeline.rows import list_of, text_array, tuples_of
 from pipeline.text import transliterate
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 #: The key rules whose keys are kept, as numbers.
-KEY_RULES = (SAME_FORM, ACRONYM_PLACE, SHARED_KEY)
+KEY_RULES = (SAME_FORM, ACRONYM_PLACE, SHARED_KEY, KNOWN_NAME)
 #: The view of each rule that proposes neighbours, and the column that it looks at.
 VIEWS = {"neighbours": "context_view", "organization_neighbours": "concept"}
-_TEXTS = ("display", "context", "organization", "concept", "unit_form", "city", "region", "country_code")
+_TEXTS = (
+    *("display", "context", "organization", "concept", "context_concept", "unit_form"),
+    *("city", "region", "country_code"),
+)
 
 
 def mentions_table(mentions: Mentions, forms: Forms) -> pa.Table:
@@ -47,6 +51,8 @@ def mentions_table(mentions: Mentions, forms: Forms) -> pa.Table:
     columns: dict[str, Any] = {name: text_array(values) for name, values in texts.items()}
     columns |= {name: pa.array(values, pa.list_(pa.string())) for name, values in lists.items()}
     columns |= {name: pa.array(values, pa.list_(pa.uint64())) for name, values in keys.items()}
+    if forms.known:
+        columns |= known_columns(forms.known)
     return pa.table(columns | {"n_occurrences": strings.n_occurrences[mentions.affiliation]})
 
 
@@ -71,15 +77,16 @@ def _numbers(keys: Iterable[str]) -> list[int]:
     ]
 
 
-def forms_of(table: pa.Table) -> Forms:
-    """Rows of `mentions_table` back to forms; without keys."""
-    text = {name: list_of(table.column(name)) for name in _TEXTS}
+def forms_of(table: pa.Table, known_names: str) -> Forms:
+    """Rows of `mentions_table` back to forms; without keys. `known_names` is the table of known names."""
+    columns: dict[str, Any] = {n: list_of(table.column(n)) for n in _TEXTS if n != "unit_form"}
     return Forms(
-        **{name: text[name] for name in _TEXTS if name != "unit_form"},
-        units=text["unit_form"],
-        acronyms=_tuples(table, "acronyms"),
+        **columns,
+        units=list_of(table.column("unit_form")),
+        acronyms=tuples_of(table.column("acronyms")),
         is_main=np.array([r == MAIN for r in list_of(table.column("role"))], bool),
         keys={},
+        known=known_records(table, known_names),
     )
 
 
@@ -92,19 +99,10 @@ def mentions_of(table: pa.Table) -> Mentions:
     strings = Affiliations([ids[i] for i in first], [texts[i] for i in first], counts)
     rows = zip(
         *(list_of(table.column(name)) for name in ("name", "role")),
-        _tuples(table, "units"),
+        tuples_of(table.column("units")),
         list_of(table.column("text")),
         strict=True,
     )
     items = [Mention(name, role, units, context=text) for name, role, units, text in rows]
     number: Int64s = np.cumsum(is_first, dtype=np.int64) - 1
     return Mentions(strings, number, items)
-
-
-def _tuples(table: pa.Table, name: str) -> list[tuple[str, ...]]:
-    """A column of lists as tuples."""
-    found: list[tuple[str, ...]] = []
-    for chunk in table.column(name).chunks:
-        items, ends = list_of(chunk.values), chunk.offsets.to_pylist()
-        found += [tuple(items[a:b]) for a, b in pairwise(ends)]
-    return found

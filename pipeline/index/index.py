@@ -77,11 +77,13 @@ class AffiliationIndex:
         run: the folder of the run.
         settings: its settings; new strings go the same way.
         store: the index on disk.
+        shift: what the run's share of matches added to all log-odds.
     """
 
     run: Path
     settings: Settings
     store: Store
+    shift: float = 0.0
 
     @classmethod
     def load(cls, run: str | Path, *, on_progress: Progress | None = None) -> AffiliationIndex:
@@ -101,7 +103,7 @@ class AffiliationIndex:
         store = Store.open(root / INDEX)
         if store is None or store.head["run"] != manifest.get("fingerprint"):
             store = _build(root, settings, str(manifest.get("fingerprint")), on_progress)
-        return cls(root, settings, store)
+        return cls(root, settings, store, float(manifest.get("calibration_shift", 0.0)))
 
     def __len__(self) -> int:
         return int(self.store.head["n_mentions"])
@@ -133,15 +135,15 @@ class AffiliationIndex:
         pairs = self.candidates.of(forms.views, keys, breadth)
         n = len(mentions)
         used, right = np.unique(pairs.right, return_inverse=True)
-        old = forms_of(self.store.mentions.take(used - n))
+        old = forms_of(self.store.mentions.take(used - n), self.settings.normalization.known_names)
         joined = forms.joined(old)
         near = CandidatePairs(pairs.left, n + right, pairs.similarity, pairs.rule)
         scored = score(
             joined, near, self.vocabulary(joined, arrived), self.settings.scoring, rescorer=self.rescorer
         )
-        found = calibrate(scored, self.settings.calibration)
+        found = calibrate(scored, self.settings.calibration, self.shift)
         columns = vars(found.pairs) | {"right": pairs.right}
-        return Matches(type(scored)(**columns), found.probability)
+        return Matches(type(scored)(**columns), found.probability, found.shift)
 
     def vocabulary(self, forms: Forms, arrived: Forms | None = None) -> Vocabulary:
         """Weights of the tokens of some mentions: as rare as in the run, in `arrived` and in the prior."""

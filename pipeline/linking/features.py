@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, fields
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from blocking import CandidatePairs
-from pipeline.concepts import concept_text
 from pipeline.lexicon import CLASSES
 from pipeline.linking.names import NameForms
 from pipeline.records import Forms, Int64s
@@ -18,6 +18,7 @@ from pipeline.registry import Registry
 from pipeline.registry.schema import KINDS
 from pipeline.scoring import PairFeatures, Vocabulary
 from pipeline.scoring import features as pair_features
+from pipeline.scoring.known import KNOWN_NAMES
 from pipeline.scoring.tokens import Float32s, lacking, overlap
 
 #: Types of records in ROR's words; a record's first of these counts.
@@ -29,7 +30,7 @@ _TYPES = (
 _CONSTANT = {"unit_jaccard", "n_with_organization", "n_main"}
 #: In the order of the columns that `link_features` gives.
 NAMES = (
-    *(name for name in pair_features.NAMES if name not in _CONSTANT),
+    *(name for name in pair_features.NAMES if name not in (*_CONSTANT, *KNOWN_NAMES)),
     *("similarity", "name_lacking", "name_lacking_rarest", "mention_lacking", "mention_lacking_rarest"),
     *("name_in_units", "name_weight", "kind", "type", "mention_class", "n_same_name", "n_same_name_here"),
     *("n_children", "has_parent", "is_closed", "is_main", "hospital"),
@@ -126,7 +127,7 @@ def _directed(
     forms: Forms, vocabulary: Vocabulary, left: Int64s, right: Int64s
 ) -> dict[str, npt.NDArray[np.float32]]:
     """What the string lacks of the name, and the name of what the string calls its organisation."""
-    context = [concept_text(text) for text in forms.context]
+    context = forms.context_concept
     names, contexts = vocabulary.table(forms.organization), vocabulary.table(forms.context)
     units = vocabulary.table(forms.units)
     name_sum, name_max = lacking(names[right], contexts[left], left, context, vocabulary)
@@ -146,9 +147,9 @@ def _directed(
 def _taken(forms: Forms, index: Int64s) -> Forms:
     """The entries of some mentions or names."""
     numbers = index.tolist()
-    columns = {
+    columns: dict[str, Any] = {
         f.name: [getattr(forms, f.name)[i] for i in numbers]
         for f in fields(Forms)
-        if f.name not in ("is_main", "keys")
+        if f.name not in ("is_main", "keys", "known")
     }
     return Forms(**columns, is_main=forms.is_main[index], keys={})

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
 
-from pipeline.normalization import NormalizationSettings, normalize
+from pipeline.normalization import NONE, NormalizationSettings, normalize
 from pipeline.places import Gazetteer
 from pipeline.records import Affiliations, Forms, Int64s, Mention, Mentions
 from pipeline.registry import Names, Registry
@@ -72,6 +72,8 @@ def name_forms(
     number = np.arange(len(mentions))
     ids = [str(i) for i in number.tolist()]
     strings = Affiliations(ids, names.value, np.ones(len(mentions), np.int64))
+    # A record is what its names say, not what the package knows of them.
+    settings = replace(settings or NormalizationSettings(), known_names=NONE)
     return NameForms(normalize(Mentions(strings, number, mentions), settings), names)
 
 

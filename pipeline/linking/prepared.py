@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pipeline.linking.names import NameForms, linked_names, name_forms
-from pipeline.normalization import ACRONYM_PLACE, SAME_FORM, SHARED_KEY
+from pipeline.normalization import ACRONYM_PLACE, KNOWN_NAME, SAME_FORM, SHARED_KEY
 from pipeline.records import Forms, Int64s
 from pipeline.registry import Registry
 from pipeline.registry.schema import NAME_FORMS
@@ -17,11 +17,15 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 log = logging.getLogger(__name__)
-_TEXTS = ("display", "context", "organization", "concept", "units", "city", "region", "country_code")
+_TEXTS = (
+    *("display", "context", "organization", "concept", "context_concept", "units"),
+    *("city", "region", "country_code"),
+)
 _LISTS = ("acronyms",)
-_KEYS = (SAME_FORM, ACRONYM_PLACE, SHARED_KEY)
+_KEYS = (SAME_FORM, ACRONYM_PLACE, SHARED_KEY, KNOWN_NAME)
 #: Names that are prepared again when a file is read, to see that this version prepares them as it did then.
 _N_CHECKED = 300
+_OUTDATED = "the names in the registry file are of another version of affil; import it again"
 
 
 def prepare_names(registry: Registry) -> pa.Table:
@@ -52,10 +56,14 @@ def registry_names(registry: Registry) -> NameForms:
     """
     if NAME_FORMS not in registry.table.column_names:
         return name_forms(registry)
+    fields = {field.name for field in registry.table.schema.field(NAME_FORMS).type.value_type}
+    if not fields >= {*_TEXTS, *_LISTS, *_KEYS}:
+        log.warning(_OUTDATED)
+        return name_forms(registry)
     found = _read(registry)
     some = np.unique(np.linspace(0, max(len(found.forms) - 1, 0), _N_CHECKED).astype(np.int64))
     if len(found.forms) and not _is_same(found.forms, name_forms(registry, only=some).forms, some):
-        log.warning("the names in the registry file are of another version of affil; import it again")
+        log.warning(_OUTDATED)
         return name_forms(registry)
     return found
 

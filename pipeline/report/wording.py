@@ -16,6 +16,7 @@ RULE_NAMES = {
     "acronym_place": "same acronym and place",
     "shared_key": "shared identifier",
     "between_groups": "near clusters",
+    "known_name": "names of one known record",
 }
 
 #: What features are called in the report; an unknown feature is shown by its own name.
@@ -50,6 +51,14 @@ FEATURE_NAMES = {
     "n_with_organization": "whether both name an organisation",
     "weight_of_less": "how telling the names are",
     "n_main": "main organisation or partner",
+    "known_country": "country, as known of the names",
+    "known_city": "city, as known of the names",
+    "known_organization": "names known to be one organisation's or two",
+    "known_related": "names known to be of related organisations",
+    "n_known": "whether the names are known",
+    "n_known_within": "whether parts of the names are known",
+    "known_shared": "known organisations in both strings",
+    "known_elsewhere": "one string names the other's organisation",
 }
 
 # Control characters, lone surrogates and the noncharacters of HTML: they would break or scramble the page.

@@ -22,9 +22,9 @@ from scipy import sparse
 
 from blocking.keys import distinct_with_places
 from blocking.workers import n_workers
-from pipeline.concepts import concept_text
 from pipeline.lexicon import CLASSES, Lexicon, initials, keys_of
 from pipeline.records import Forms, Int64s
+from pipeline.scoring.known import KNOWN_NAMES, KnownFeatures, agreement, coded
 from pipeline.scoring.tokens import Float32s, Vocabulary, lacking, overlap
 
 #: In the order of the columns that `PairFeatures.of` gives.
@@ -59,6 +59,7 @@ NAMES = (
     "n_with_organization",
     "weight_of_less",
     "n_main",
+    *KNOWN_NAMES,
 )
 
 _PERCENT = np.float32(100)
@@ -100,10 +101,10 @@ class PairFeatures:
     forms: Forms
     vocabulary: Vocabulary
 
-    @cached_property
+    @property
     def context(self) -> list[str]:
         """The concept tokens of each mention's context, as one string."""
-        return [concept_text(text) for text in self.forms.context]
+        return self.forms.context_concept
 
     @cached_property
     def _tables(self) -> tuple[Any, Any, Any]:
@@ -120,12 +121,12 @@ class PairFeatures:
     def _codes(self) -> dict[str, Int64s]:
         forms = self.forms
         return {
-            "country": _coded(forms.country_code),
-            "region": _coded(forms.region),
-            "city": _coded(forms.city),
-            "organization": _coded([o or None for o in self.forms.concept]),
-            "name": _coded(self.forms.concept),
-            "numbers": _coded([_numbers(o) or None for o in forms.organization]),
+            "country": coded(forms.country_code),
+            "region": coded(forms.region),
+            "city": coded(forms.city),
+            "organization": coded([o or None for o in self.forms.concept]),
+            "name": coded(self.forms.concept),
+            "numbers": coded([_numbers(o) or None for o in forms.organization]),
             "class": np.array([class_of(o) for o in forms.organization], np.int64),
         }
 
@@ -163,7 +164,7 @@ class PairFeatures:
 
     def prepare(self) -> None:
         """Make what all pairs need, once: a property that threads ask for at once would be made by each."""
-        self.context, self._weights, self._codes, self._modifiers, self._acronym_table  # noqa: B018
+        self._weights, self._codes, self._modifiers, self._acronym_table, self._known  # noqa: B018
 
     def _of_part(self, left: Int64s, right: Int64s) -> Float32s:
         columns = {
@@ -171,6 +172,7 @@ class PairFeatures:
             **self._overlaps(left, right),
             **self._places(left, right),
             **self._marks(left, right),
+            **self._known.of(left, right),
         }
         return np.stack([np.asarray(columns[name], np.float32) for name in NAMES], axis=1)
 
@@ -219,7 +221,7 @@ class PairFeatures:
         }
 
     def _places(self, left: Int64s, right: Int64s) -> dict[str, Float32s]:
-        return {name: _agreement(self._codes[name], left, right) for name in ("country", "region", "city")}
+        return {name: agreement(self._codes[name], left, right) for name in ("country", "region", "city")}
 
     def _marks(self, left: Int64s, right: Int64s) -> dict[str, Float32s]:
         codes, forms = self._codes, self.forms
@@ -235,7 +237,7 @@ class PairFeatures:
             "words_differ": np.minimum(words, 6),
             "acronym": self._acronyms(left, right),
             "same_organization": (codes["organization"][left] == codes["organization"][right]) & has[left],
-            "same_class": _agreement(codes["class"], left, right),
+            "same_class": agreement(codes["class"], left, right),
             "n_with_organization": has[left].astype(np.float32) + has[right],
             "n_main": forms.is_main[left].astype(np.float32) + forms.is_main[right],
         }
@@ -246,6 +248,10 @@ class PairFeatures:
         university = CLASSES.index("university")
         both = (kind[left] == university) & (kind[right] == university)
         return (is_like * np.where(both, 2, 1)).astype(np.float32)
+
+    @cached_property
+    def _known(self) -> KnownFeatures:
+        return KnownFeatures.of_forms(self.forms)
 
     @cached_property
     def _acronym_table(self) -> tuple[Any, Any]:
@@ -289,18 +295,6 @@ def _distinct_pairs(left: Int64s, right: Int64s) -> tuple[Int64s, Int64s]:
 def _compared(left: Sequence[str], right: Sequence[str], ratio: Callable[..., float]) -> Float32s:
     """A ratio of rapidfuzz for every pair of texts."""
     return np.asarray(cpdist(left, right, scorer=ratio, dtype=np.float32), np.float32)
-
-
-def _coded(values: Sequence[str | None]) -> Int64s:
-    """Values to numbers, -1 for None."""
-    number: dict[str, int] = {}
-    return np.array([-1 if v is None else number.setdefault(v, len(number)) for v in values], np.int64)
-
-
-def _agreement(codes: Int64s, left: Int64s, right: Int64s) -> Float32s:
-    """1 where both are known and equal, -1 where both are known and differ, else 0."""
-    a, b = codes[left], codes[right]
-    return np.where((a >= 0) & (b >= 0), np.where(a == b, 1, -1), 0).astype(np.float32)
 
 
 def _share(part: Float32s, whole: Float32s) -> Float32s:

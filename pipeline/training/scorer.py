@@ -12,7 +12,7 @@ import io
 import json
 from collections import Counter
 from collections.abc import Generator, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -143,7 +143,7 @@ def _write(
     output.mkdir(parents=True, exist_ok=True)
     write_text(text, output / MODEL)
     write_json(
-        {"slope": round(scaling.slope, 5), "intercept": round(scaling.intercept, 5)},
+        {key: round(value, 5) for key, value in asdict(scaling).items()},
         output / "calibration.json",
     )
     (output / FREQUENCIES).write_bytes(frequency_file(*frequencies))

@@ -4,7 +4,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from pipeline.calibration import CalibrationSettings, PlattScaling, calibrate
+from pipeline.calibration import CalibrationSettings, PlattScaling, calibrate, corpus_shift
 from pipeline.errors import UsageError
 from pipeline.records import Combination, ScoredPairs
 
@@ -33,7 +33,7 @@ def test_fit_finds_the_line_that_made_the_truth() -> None:
 def test_probabilities_follow_the_calibration_file(tmp_path) -> None:
     file = tmp_path / "calibration.json"
     file.write_text(json.dumps({"slope": 2.0, "intercept": -1.0}))
-    found = calibrate(scored([0.5, 10.0], [np.nan, np.nan]), CalibrationSettings(file=str(file)))
+    found = calibrate(scored([0.5, 10.0], [np.nan, np.nan]), CalibrationSettings(file=str(file)), 0.0)
     assert found.probability == pytest.approx([0.5, 1 / (1 + np.exp(-19.0))])
 
 
@@ -43,22 +43,22 @@ def test_a_rescored_pair_mixes_both_models(tmp_path) -> None:
     settings = CalibrationSettings(
         str(file), reranker_slope=2.0, reranker_intercept=1.0, reranker_weight=0.25
     )
-    found = calibrate(scored([1.0, 1.0], [np.nan, 3.0]), settings)
+    found = calibrate(scored([1.0, 1.0], [np.nan, 3.0]), settings, 0.0)
     expected = 0.75 * 1.0 + 0.25 * (2.0 * 3.0 + 1.0)
     assert found.probability == pytest.approx([1 / (1 + np.exp(-1.0)), 1 / (1 + np.exp(-expected))])
 
 
 def test_a_reranker_that_brings_a_combination_needs_no_settings() -> None:
     pairs = replace(scored([1.0, 1.0], [np.nan, 3.0]), combination=Combination(0.4, 0.7, -0.2))
-    found = calibrate(pairs, CalibrationSettings(reranker_weight=0.0))
-    plain = calibrate(scored([1.0], [np.nan]))
+    found = calibrate(pairs, CalibrationSettings(reranker_weight=0.0), 0.0)
+    plain = calibrate(scored([1.0], [np.nan]), shift=0.0)
     # 0.4 * 1 + 0.7 * 3 - 0.2
     assert found.probability == pytest.approx([plain.probability[0], 1 / (1 + np.exp(-2.3))])
 
 
 def test_raw_outputs_are_not_overwritten(tmp_path) -> None:
     pairs = scored([0.3], [0.7])
-    found = calibrate(pairs)
+    found = calibrate(pairs, shift=0.0)
     assert found.pairs.logit.tolist() == [0.3]
     assert found.pairs.rescored.tolist() == [0.7]
     assert 0 <= found.probability[0] <= 1
@@ -82,14 +82,43 @@ def test_a_broken_file_is_named(tmp_path, text: str, message: str) -> None:
     file = tmp_path / "c.json"
     file.write_text(text)
     with pytest.raises(UsageError, match=message):
-        calibrate(scored([0.0], [np.nan]), CalibrationSettings(file=str(file)))
+        calibrate(scored([0.0], [np.nan]), CalibrationSettings(file=str(file)), 0.0)
 
 
 def test_a_missing_file_is_named(tmp_path) -> None:
     with pytest.raises(UsageError, match="no such calibration file"):
-        calibrate(scored([0.0], [np.nan]), CalibrationSettings(file=str(tmp_path / "none.json")))
+        calibrate(scored([0.0], [np.nan]), CalibrationSettings(file=str(tmp_path / "none.json")), 0.0)
 
 
 def test_weight_is_checked() -> None:
     with pytest.raises(UsageError, match="reranker_weight"):
         CalibrationSettings(reranker_weight=1.5)
+
+
+@pytest.mark.parametrize("share", [0.05, 0.1, 0.3, 0.5])
+def test_the_share_of_matches_of_a_corpus_is_found(share: float) -> None:
+    """Draws from a calibrated model at another share: the shift is the difference of log-odds a priori."""
+    random = np.random.default_rng(0)
+    is_match = random.random(200_000) < share
+    # Two normals of variance 4 and means ±2: their log-likelihood ratio is the value itself.
+    evidence = np.where(is_match, 2.0, -2.0) + 2.0 * random.standard_normal(len(is_match))
+    fitted = 0.2
+    found = corpus_shift(evidence + np.log(fitted / (1 - fitted)), fitted)
+    wanted = np.log(share / (1 - share)) - np.log(fitted / (1 - fitted))
+    assert abs(found - wanted) < 0.1
+
+
+def test_few_pairs_hardly_move_and_none_do_not() -> None:
+    assert corpus_shift(np.empty(0), 0.2) == 0
+    assert abs(corpus_shift(np.full(20, 3.0), 0.2)) < 0.2
+
+
+def test_a_given_shift_is_added_and_settings_turn_the_estimate_off() -> None:
+    pairs = scored([0.0] * 5, [np.nan] * 5)
+    off = calibrate(pairs, CalibrationSettings(adapt_to_corpus=False))
+    moved = calibrate(pairs, shift=1.0)
+    assert off.shift == 0
+    difference = np.log(moved.probability / (1 - moved.probability)) - np.log(
+        off.probability / (1 - off.probability)
+    )
+    assert np.allclose(difference, 1.0)

@@ -172,6 +172,14 @@ LIMITS = dict.fromkeys(RATIOS, (0, 1)) | {
     "words_differ": (0, 6),
     "n_with_organization": (0, 2),
     "n_main": (0, 2),
+    "known_country": (-1, 1),
+    "known_city": (-1, 1),
+    "known_organization": (-1, 1),
+    "known_related": (-1, 2),
+    "known_shared": (-1, 1),
+    "known_elsewhere": (-1, 2),
+    "n_known": (0, 2),
+    "n_known_within": (0, 2),
 }
 
 

@@ -232,11 +232,15 @@ def test_asked_to_they_are_and_only_counts_grow(copy: Path, batches: list[str]) 
     assert len(read(copy / "resolved.csv")) == 2 * n
 
 
+#: Both names of the bridge are in the table of known names, and would be one institution without it.
+UNKNOWN = Settings().with_values(normalization={"known_names": "none"})
+
+
 def test_a_bridge_joins_two_institutions_and_the_id_forwards(tmp_path: Path) -> None:
     old = ["中山大学，广州 510630", "Sun Yat-sen University, 135 Xingang West Road, Guangzhou 510275, China"]
     bridge = "中山大学 (Sun Yat-sen University), 广州"
     source = write([{"affiliation": text} for text in old], tmp_path / "old.csv")
-    run = run_job([source], tmp_path / "run").folder
+    run = run_job([source], tmp_path / "run", UNKNOWN).folder
     before = set(frame(run, "mentions")["entity_id"])
     run_add_job(run, [write([{"affiliation": bridge}], tmp_path / "new.csv")])
     hold_together(run)

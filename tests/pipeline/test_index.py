@@ -119,6 +119,7 @@ def test_blank_strings_have_no_institution(index: AffiliationIndex) -> None:
 
 def test_alternatives_are_ordered_and_bounded(index: AffiliationIndex) -> None:
     asked = [row["affiliation"] for row in NEW]
+    least = index.settings.clustering.min_match_probability
     for k in (1, 2, 4):
         for row in plain(index.lookup(asked, k)):
             probabilities = [p for _, p in row["alternatives"]]
@@ -126,7 +127,7 @@ def test_alternatives_are_ordered_and_bounded(index: AffiliationIndex) -> None:
             assert probabilities == sorted(probabilities, reverse=True)
             assert row["entity_id"] not in [e for e, _ in row["alternatives"]]
             if row["entity_id"] is not None:
-                assert row["match_probability"] >= max([0.45, *probabilities])
+                assert row["match_probability"] >= max([least, *probabilities])
 
 
 def test_what_cannot_be_looked_up_is_refused(index: AffiliationIndex) -> None:

@@ -191,7 +191,7 @@ def test_a_run_uses_the_reranker_and_its_combination(folder: Path) -> None:
     run = resolve(STRINGS, Settings().with_values(scoring=values))
     pairs = run.matches.pairs
     assert run.counts["pairs_rescored"] == len(pairs) > 0
-    expected = 0.5 * pairs.logit + 0.25 * pairs.rescored - 1
+    expected = 0.5 * pairs.logit + 0.25 * pairs.rescored - 1 + run.matches.shift
     np.testing.assert_allclose(run.matches.probability, 1 / (1 + np.exp(-expected)))
     plain = resolve(STRINGS, Settings().with_values(scoring={"reranker": "none"}))
     assert plain.counts["pairs_rescored"] == 0 and Models.load(plain.settings).rescorer is None

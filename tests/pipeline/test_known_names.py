@@ -1,0 +1,185 @@
+"""Known names: the table against a plain search in text, recognition by place, and its features."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import pipeline
+from pipeline.concepts import concept_tokens
+from pipeline.errors import UsageError
+from pipeline.known_names import MAX_TOKENS, KnownNames, made_of
+from pipeline.recognition import recognize
+from pipeline.records import Forms
+from pipeline.scoring.known import KNOWN_NAMES, KnownFeatures
+from pipeline.text import compare
+
+#: Records of these tests: 0 York (GB), 1 York (CA), 2 a hospital of 0, 3 a closed York (GB), 4 Springfield.
+PLACES = [("GB", "York"), ("CA", "Toronto"), ("GB", "York"), ("GB", "Leeds"), ("US", "Springfield")]
+NAMES = {
+    "University of York": {0},
+    "York University": {1},
+    "York Teaching Hospital": {2},
+    "York Institute": {2, 3},
+    "York Institute for Health": {3},
+    "University of Springfield Riverside": {4},
+    "YU": {1},
+    "CALYORK": {0},
+}
+
+
+def tokens(text: str) -> tuple[str, ...]:
+    return tuple(concept_tokens(compare(text)))
+
+
+def table() -> KnownNames:
+    return made_of(
+        {tokens(n): r for n, r in NAMES.items()}, PLACES, [True, True, True, False, True], [(0, 2)]
+    )
+
+
+def recognized(organization: str, context: str, country: str | None = None, city: str | None = None):
+    own, text = (" ".join(tokens(t)) for t in (organization, context))
+    return recognize(table(), [own], [text], [(country, city)])
+
+
+WORDS = ["alpha", "beta", "gamma", "delta"]
+PHRASE = st.lists(st.sampled_from(WORDS), min_size=2, max_size=5)
+
+
+@given(
+    st.lists(PHRASE, min_size=1, max_size=8),
+    st.lists(st.lists(st.sampled_from(WORDS), max_size=12), min_size=1, max_size=5),
+)
+def test_names_are_found_as_a_plain_search_finds_them(
+    phrases: list[list[str]], texts: list[list[str]]
+) -> None:
+    known = made_of({tuple(p): {i} for i, p in enumerate(phrases)}, [(None, None)] * len(phrases), [True], [])
+    bags = {tuple(sorted(p)) for p in phrases}
+    for text, found in zip(texts, known.within(texts), strict=True):
+        expected: list[tuple[int, int]] = []
+        for n in range(min(MAX_TOKENS, len(text)), 1, -1):
+            for start in range(len(text) - n + 1):
+                is_inside = any(a <= start and start + n <= b for a, b in expected)
+                if tuple(sorted(text[start : start + n])) in bags and not is_inside:
+                    expected.append((start, start + n))
+        assert sorted((f.start, f.end) for f in found) == sorted(expected)
+
+
+def test_the_order_of_words_counts_where_it_tells_records_apart() -> None:
+    known = table()
+    assert known.named(tokens("University of York")) == (0,)
+    assert known.named(tokens("York University")) == (1,)
+    assert known.named(tokens("Riverside University of Springfield")) == (4,)
+    assert known.named(tokens("University of Nowhere")) == ()
+
+
+def test_a_name_elsewhere_is_not_the_record() -> None:
+    assert recognized("University of York", "University of York, UK", "GB").organization == [(0,)]
+    assert recognized("University of York", "University of York, Canada", "CA").organization == [()]
+
+
+def test_a_city_and_then_existence_choose_among_records_of_one_name() -> None:
+    assert recognized("York Institute", "York Institute", "GB", "Leeds").organization == [(3,)]
+    assert recognized("York Institute", "York Institute", "GB").organization == [(2,)]
+
+
+def test_a_longer_name_around_the_organisation_outranks_it() -> None:
+    found = recognized("York Institute", "York Institute for Health, York", "GB")
+    assert found.organization == [(3,)]
+
+
+def test_the_city_completes_a_name() -> None:
+    found = recognized("University of Springfield", "Univ of Springfield, 1 Main St", "US", "Riverside")
+    assert found.organization == [(4,)]
+
+
+def test_short_acronyms_need_a_country() -> None:
+    assert recognized("YU", "YU").organization == [()]
+    assert recognized("YU", "YU, Canada", "CA").organization == [(1,)]
+    assert recognized("CALYORK", "CALYORK").organization == [(0,)]
+
+
+def test_part_of_a_name_and_the_rest_of_the_string() -> None:
+    found = recognized("York University School of Law", "York University School of Law", "CA")
+    assert (found.organization, found.within) == ([()], [(1,)])
+    both = recognized("University of York", "University of York and York Teaching Hospital", "GB")
+    assert both.mentioned == [(0, 2)]
+
+
+def test_a_place_is_filled_from_the_only_record() -> None:
+    found = recognized("University of York", "University of York")
+    assert (found.country_code, found.city) == (["GB"], ["York"])
+    unknown = recognized("Nowhere College", "Nowhere College", "US")
+    assert (unknown.country_code, unknown.city) == (["US"], [None])
+
+
+def test_features_are_symmetric_and_tell_one_from_related_from_others(tmp_path: Path) -> None:
+    organizations = ["University of York", "York University", "York Teaching Hospital", "Nowhere College"]
+    own = [" ".join(tokens(o)) for o in organizations]
+    table().save(tmp_path)
+    known = recognize(KnownNames.load(tmp_path), own, own, [(None, None)] * 4)
+    n = len(own)
+    forms = Forms(
+        display=own,
+        context=own,
+        organization=own,
+        concept=own,
+        context_concept=own,
+        units=[""] * n,
+        acronyms=[()] * n,
+        city=[None] * n,
+        region=[None] * n,
+        country_code=[None] * n,
+        is_main=np.ones(n, bool),
+        keys={},
+        known=known,
+    )
+    features = KnownFeatures.of_forms(forms)
+    left, right = np.array([0, 0, 0, 0]), np.array([0, 1, 2, 3])
+    found = features.of(left, right)
+    assert list(found) == list(KNOWN_NAMES)
+    assert found["known_organization"].tolist() == [1, -1, -1, 0]
+    assert found["known_related"].tolist() == [1, -1, 2, 0]
+    assert found["known_country"].tolist() == [1, -1, 1, 0]
+    assert found["n_known"].tolist() == [2, 2, 2, 1]
+    turned = features.of(right, left)
+    assert all(np.array_equal(found[name], turned[name]) for name in KNOWN_NAMES)
+
+
+def test_a_table_reads_back(tmp_path: Path) -> None:
+    table().save(tmp_path)
+    read = KnownNames.load(tmp_path)
+    assert read.named(tokens("York University")) == (1,)
+    assert read.places == table().places
+    assert (read.related != table().related).nnz == 0
+
+
+def test_the_shipped_table_knows_translations() -> None:
+    known = KnownNames.load()
+    english, german = (
+        known.named(tokens(n))
+        for n in ("Vienna University of Economics and Business", "Wirtschaftsuniversität Wien")
+    )
+    assert english
+    assert english == german
+    strings = ["Vienna University of Economics and Business, Austria", "Wirtschaftsuniversität Wien, Austria"]
+    assert len(pipeline.resolve(strings).institutions) == 1
+
+
+@pytest.mark.parametrize("content", [None, b"not a table", b""])
+def test_a_missing_or_damaged_table_is_one_line(tmp_path: Path, content: bytes | None) -> None:
+    if content is not None:
+        (tmp_path / "names.safetensors").write_bytes(content)
+    settings = pipeline.Settings().with_values(normalization={"known_names": str(tmp_path)})
+    with pytest.raises(UsageError, match=r"affil train names|damaged"):
+        pipeline.resolve(["University of York"], settings)
+
+
+def test_without_a_table_nothing_is_known() -> None:
+    settings = pipeline.Settings().with_values(normalization={"known_names": "none"})
+    found = pipeline.resolve(["University of York, UK", "Univ York, UK"], settings)
+    assert found.forms.known is None
+    assert len(found.institutions) == 1
