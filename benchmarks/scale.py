@@ -148,8 +148,10 @@ def rows(data: Path, n_rows: int, seed: int) -> None:
             done = watched([sys.executable, "-c", program, str(source)], str(ROOT))
             if done.returncode:
                 sys.exit(f"scale.py: reading failed: {done.stderr.strip()}")
+            # DuckDB may draw a bar before it, as it does where there is no script.
+            n_strings = int(done.stdout.split()[-1])
             print(
-                f"{name:14} {n_rows:,} rows to {int(done.stdout):,} strings: {done.seconds:.1f} s,"
+                f"{name:14} {n_rows:,} rows to {n_strings:,} strings: {done.seconds:.1f} s,"
                 f" {done.cpu_seconds:.1f} CPU s, {done.peak_memory_mb:,.0f} MB"
             )
 
