@@ -99,7 +99,8 @@ class NgramBagEncoder:
         at_least("truncate_dim", self.dimensions, 1)
         if self.dimensions > full:
             raise BlockingError(f"truncate_dim is {self.dimensions}, but {name} has {full} dimensions")
-        self._table = np.ascontiguousarray(table[:, : self.dimensions], np.float32)
+        #: One vector a bucket, float32, shape (2^bucket_bits, dimensions).
+        self.table: Float32s = np.ascontiguousarray(table[:, : self.dimensions], np.float32)
 
     def encode(self, texts: Sequence[str], *, on_progress: Progress | None = None) -> Float32s:
         """Texts in; float32 vectors of length 1 out, shape (n, dimensions), zeros for no words."""
@@ -118,7 +119,7 @@ class NgramBagEncoder:
 
     def sums(self, texts: Sequence[str]) -> Float32s:
         """Texts in; the sums of their features' vectors out, shape (n, dimensions), of any length."""
-        summed: Float32s = self.features.of(texts) @ self._table
+        summed: Float32s = self.features.of(texts) @ self.table
         return summed
 
     @classmethod
@@ -148,7 +149,7 @@ class NgramBagEncoder:
         """Write the encoder: one byte a number, with a scale for each row."""
         from safetensors.numpy import save
 
-        values, scale = quantised(self._table)
+        values, scale = quantised(self.table)
         path = Path(folder)
         path.mkdir(parents=True, exist_ok=True)
         (path / WEIGHTS_FILE).write_bytes(save({"vectors": values, "scale": scale}))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ import click
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 _PATH = click.Path(path_type=Path)
+#: Names the model in the package where one is started from.
+_BUILT_IN = "built-in"
 _RECIPE = click.option("--recipe", type=_PATH, help="TOML file; by default the one in the package.")
 _SEED = click.option("--seed", type=int, help="Of everything random; by default the recipe's.")
 _DEVICE = click.option(
@@ -43,8 +46,21 @@ def _output(what: str) -> Decorator:
     return click.option("--output", required=True, type=_PATH, help=f"{what}.")
 
 
-def _start(what: str) -> Decorator:
-    return click.option("--from", "start", type=_PATH, help=f"Folder of a {what} to start from.")
+def _start(what: str, folder: str) -> Decorator:
+    """A model to start from: a folder, or the one in the package by its name."""
+
+    def located(context: click.Context, option: click.Parameter, given: Path | None) -> Path | None:
+        if given != Path(_BUILT_IN):
+            return given
+        return Path(str(files("pipeline") / "models" / folder))
+
+    return click.option(
+        "--from",
+        "start",
+        type=_PATH,
+        callback=located,
+        help=f'Folder of a {what} to start from, or "{_BUILT_IN}".',
+    )
 
 
 def _registry(text: str, *, is_required: bool = False) -> Decorator:
@@ -98,7 +114,7 @@ def train() -> None:
 
 
 @train.command("scorer")
-@_options(_LABELLED, _output("Folder for the scorer"), _RECIPE, _start("scorer"), _SEED)
+@_options(_LABELLED, _output("Folder for the scorer"), _RECIPE, _start("scorer", "pair_scorer"), _SEED)
 def train_scorer(
     labels_file: Path, output: Path, recipe: Path | None, start: Path | None, seed: int | None, **given: str
 ) -> None:
@@ -110,20 +126,29 @@ def train_scorer(
 
 
 @train.command("encoder")
-@_options(_LABELS, _registry("JSONL of registry records, gzipped or not."), _LEAVE_OUT)
-@_options(_output("Folder for the encoder"), _RECIPE, _SEED)
-def train_encoder(recipe: Path | None, seed: int | None, **given: Any) -> None:
-    """Train the encoder on labelled strings (affiliation, cluster, fold) and registry names."""
-    from pipeline.training.encoder import EncoderRecipe
+@_options(_LABELLED, _registry("JSONL of registry records, gzipped or not."), _LEAVE_OUT)
+@_options(_output("Folder for the encoder"), _RECIPE, _start("trained encoder", "encoder"), _SEED)
+def train_encoder(
+    affiliation_column: str,
+    cluster_column: str,
+    fold_column: str,
+    recipe: Path | None,
+    start: Path | None,
+    seed: int | None,
+    **given: Any,
+) -> None:
+    """Train the encoder on labelled strings (affiliation, cluster, fold) and registry names, or go on."""
     from pipeline.training.encoder import train_encoder as fit
+    from pipeline.training.encoder_recipe import encoder_recipe
 
-    _tell(fit(recipe=_seeded(EncoderRecipe.read(recipe), seed), **given))
+    columns = _columns(affiliation_column, cluster_column, fold_column)
+    _tell(fit(columns=columns, recipe=_seeded(encoder_recipe(recipe, start), seed), start=start, **given))
 
 
 @train.command("parser")
 @_labelled_sets("organisations")
 @_registry("JSONL of registry records: their ids are labels.", is_required=True)
-@_options(_LEAVE_OUT, _output("Folder for the tagger"), _RECIPE, _start("tagger"), _SEED)
+@_options(_LEAVE_OUT, _output("Folder for the tagger"), _RECIPE, _start("tagger", "parser"), _SEED)
 def train_parser(
     registry: Path,
     output: Path,
@@ -144,7 +169,9 @@ def train_parser(
 @train.command("reranker")
 @_LABELLED
 @_registry("JSONL of registry records to train word vectors on; by default the built-in ones are taken.")
-@_options(_LEAVE_OUT, _output("Folder for the reranker"), _RECIPE, _start("reranker"), _DEVICE, _SEED)
+@_options(
+    _LEAVE_OUT, _output("Folder for the reranker"), _RECIPE, _start("reranker", "reranker"), _DEVICE, _SEED
+)
 def train_reranker(
     affiliation_column: str,
     cluster_column: str,

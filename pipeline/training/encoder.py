@@ -1,28 +1,30 @@
 """Train the built-in encoder: labelled strings and registry names in, a table of n-gram vectors out.
 
 Two renderings of one organisation are pulled together and the other organisations of the batch pushed away.
-The table starts as the untrained encoder: random directions, rare features longer. What is better is decided
-on the fold `tune`; `test` is not looked at.
+The table starts as the untrained encoder (random directions, rare features longer), or as that of an encoder
+to fine-tune. What is better is decided on the fold `tune`; `test` is not looked at.
 """
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from blocking.ngram_bag import BagFeatures, NgramBagEncoder
+from blocking.ngram_bag import NgramBagEncoder, quantised
 from blocking.pairs import Float32s
 from pipeline.errors import UsageError
 from pipeline.training.batches import Batches, Shares
-from pipeline.training.labels import read_folds
+from pipeline.training.encoder_recipe import EncoderRecipe, encoder_recipe, shape_of
+from pipeline.training.labels import Columns, read_folds
 from pipeline.training.loop import Training, Weights
 from pipeline.training.recall import Lookout
-from pipeline.training.recipe_files import read_recipe
+from pipeline.training.recipe_files import refuse_other_shape
 from pipeline.training.renderings import (
     Organization,
     Renderings,
@@ -36,75 +38,8 @@ log = logging.getLogger(__name__)
 
 #: The untrained encoder weighs features so: squared inverse document frequency.
 _IDF_POWER = 2
-
-
-@dataclass(frozen=True)
-class EncoderRecipe:
-    """How the encoder is trained.
-
-    Attributes:
-        bucket_bits, gram_lengths, is_transliterated: features of a text, see `BagFeatures`.
-        dimensions: length of a vector.
-        nested_dimensions: leading dimensions that are trained to stand alone.
-        batch_size: organisations in a batch, two renderings each.
-        temperature: cosines are divided by it.
-        labelled_share: share of a batch whose organisations have labelled strings.
-        one_country_share: share of a batch that is of one country: negatives that are harder.
-        alike_share: share of a batch that looks like others of it: the hardest negatives.
-        dropout: share of the features of a rendering that a step leaves out, so that none is relied on alone.
-        n_contexts: made-up contexts of each organisation of the registry.
-        learning_rate, n_steps, n_warmup_steps: of Adam; the rate falls to nought at the last step.
-        steps_per_look: steps between two looks at the tune fold.
-        patience: looks without a better figure after which training ends.
-        n_threads: of PyTorch; on a machine with other work one is faster than two.
-        seed: of everything random.
-    """
-
-    bucket_bits: int = 15
-    gram_lengths: tuple[int, ...] = (3, 4, 5)
-    is_transliterated: bool = True
-    dimensions: int = 256
-    nested_dimensions: tuple[int, ...] = (256, 128, 64)
-    batch_size: int = 1024
-    temperature: float = 0.05
-    labelled_share: float = 0.4
-    one_country_share: float = 0.33
-    alike_share: float = 0.2
-    dropout: float = 0.2
-    n_contexts: int = 3
-    learning_rate: float = 0.004
-    n_steps: int = 800
-    n_warmup_steps: int = 100
-    steps_per_look: int = 200
-    patience: int = 4
-    n_threads: int = 1
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        least_of = {"batch_size": 2, "n_steps": 1, "steps_per_look": 1, "patience": 1, "dimensions": 2}
-        for name, least in least_of.items():
-            if getattr(self, name) < least:
-                raise UsageError(f"recipe: {name} must be {least} or more, got {getattr(self, name)}")
-        wrong = [d for d in self.nested_dimensions if not 1 <= d <= self.dimensions]
-        if wrong or not self.nested_dimensions:
-            raise UsageError(
-                f"recipe: nested_dimensions must lie in 1 … {self.dimensions}, got {list(wrong)}"
-            )
-        if not 0 <= self.dropout < 1:
-            raise UsageError(f"recipe: dropout must lie in [0, 1), got {self.dropout}")
-        if self.temperature <= 0:
-            raise UsageError(f"recipe: temperature must be above 0, got {self.temperature}")
-
-    @classmethod
-    def read(cls, path: Path | None = None) -> EncoderRecipe:
-        """A TOML file, by default the one in the package, to a recipe."""
-        found: EncoderRecipe = read_recipe(cls, "encoder", path)
-        return found
-
-    @property
-    def features(self) -> BagFeatures:
-        """What a text is made of."""
-        return BagFeatures(self.bucket_bits, self.gram_lengths, self.is_transliterated)
+#: Stands in the name of an encoder that was fine-tuned, before what tells its weights from others.
+_TUNED = " fine-tuned "
 
 
 def train_encoder(
@@ -113,28 +48,43 @@ def train_encoder(
     registry: Path | None = None,
     left_out: Path | None = None,
     recipe: EncoderRecipe | None = None,
+    *,
+    columns: Columns | None = None,
+    start: Path | None = None,
 ) -> Iterator[str]:
     """A labelled file and a registry to an encoder in `output`; yields a line a step.
 
     A run that was interrupted goes on where it last looked: its checkpoint lies in `output` until it ends.
 
     Args:
-        labels_file: TSV or CSV with the columns affiliation, cluster and fold (train, tune).
+        labels_file: strings with labels, and folds where it has any, see `read_folds`; what is held out is
+            never trained on.
         output: folder for the encoder.
         registry: JSONL of registry records, gzipped or not.
         left_out: TSV with ror_id and fold; names of the records of fold `names-test` are not read.
         recipe: how to train.
+        columns: names of the columns.
+        start: folder of an encoder to go on from; its features and dimensions are kept.
 
     Raises:
-        UsageError: no such file or column, a fold without strings, or the checkpoint of another recipe.
+        UsageError: no such file or column, a fold that has nothing to teach, the checkpoint of another
+            recipe, or a recipe of another shape than the encoder to start from.
+        BlockingError: there is no encoder to start from.
     """
-    recipe = recipe or EncoderRecipe.read()
-    folds = read_folds(labels_file)
+    recipe = recipe or encoder_recipe(start=start)
+    initial = NgramBagEncoder.load(start) if start else None
+    if start and initial:
+        if start.resolve() == output.resolve():
+            raise UsageError(f"{output} holds the encoder to start from; write to another folder")
+        refuse_other_shape(asdict(recipe), shape_of(initial), "recipe")
+    folds = read_folds(labels_file, columns)
     train, tune = labelled_texts(folds["train"]), labelled_texts(folds["tune"])
     found = organizations(train, registry, read_left_out(left_out))
     units = sorted({unit for unit in train.units if unit})
-    lookout = Lookout.of(tune.context, tune.label, train.context)
-    yield from _train(found, units, lookout, output, recipe)
+    lookout = Lookout.of(tune.context, tune.label, train.context, recipe.n_neighbours)
+    if not lookout.has_fellows:
+        raise UsageError(f"{labels_file}: no two strings of fold 'tune', or held out, are of one cluster")
+    yield from _train(found, units, lookout, output, recipe, initial)
 
 
 def train_on_names(
@@ -149,7 +99,7 @@ def train_on_names(
         UsageError: no such file, or the checkpoint of another recipe.
     """
     found = organizations(labelled_texts([]), registry, read_left_out(left_out))
-    yield from _train(found, [], None, output, recipe or EncoderRecipe.read())
+    yield from _train(found, [], None, output, recipe or EncoderRecipe.read(), None)
 
 
 def _train(
@@ -158,15 +108,20 @@ def _train(
     lookout: Lookout | None,
     output: Path,
     recipe: EncoderRecipe,
+    initial: NgramBagEncoder | None,
 ) -> Iterator[str]:
     renderings = render(found, units, recipe.n_contexts, recipe.seed)
+    if len(renderings.country) < 2:
+        raise UsageError(
+            "nothing to learn from: it takes two clusters of two distinct strings, or a registry"
+        )
     n_labelled = int(renderings.is_labelled.sum())
     yield (
         f"{len(renderings.country):,} organisations ({n_labelled:,} with labelled strings),"
         f" {len(renderings.text):,} renderings, {len(units):,} departments"
     )
     output.mkdir(parents=True, exist_ok=True)
-    yield from _Training(recipe, renderings, lookout, output).run()
+    yield from _Training(recipe, renderings, lookout, output, initial).run()
     yield f"written: {output}"
 
 
@@ -174,17 +129,24 @@ class _Training(Training):
     """Batches in, the table after the best look out."""
 
     def __init__(
-        self, recipe: EncoderRecipe, renderings: Renderings, lookout: Lookout | None, output: Path
+        self,
+        recipe: EncoderRecipe,
+        renderings: Renderings,
+        lookout: Lookout | None,
+        output: Path,
+        initial: NgramBagEncoder | None,
     ) -> None:
         import torch
 
         torch.set_num_threads(recipe.n_threads)
         torch.manual_seed(recipe.seed)
         self.recipe, self.lookout, self.output = recipe, lookout, output
+        self.begun_as = initial.name.partition(_TUNED)[0] if initial else None
         self.texts, self.matrix = renderings.text, recipe.features.of(renderings.text)
         shares = Shares(recipe.labelled_share, recipe.one_country_share, recipe.alike_share)
         self.batches = Batches(renderings, recipe.batch_size, shares)
-        self.table = torch.nn.Parameter(torch.from_numpy(initial_table(self.matrix, recipe)))
+        first = initial.table.copy() if initial else initial_table(self.matrix, recipe)
+        self.table = torch.nn.Parameter(torch.from_numpy(first))
         self.optimizer = torch.optim.Adam([self.table], lr=recipe.learning_rate, fused=True)
         super().__init__(recipe, Weights({"table": self.table}, {}, self.optimizer), output)
 
@@ -231,7 +193,12 @@ class _Training(Training):
         self._see(self._encoder())
 
     def _encoder(self) -> NgramBagEncoder:
-        return NgramBagEncoder(self.table.detach().numpy(), self.recipe.features, name="built-in")
+        table = self.table.detach().numpy()
+        name = "built-in"
+        if self.begun_as is not None:
+            # An index tells encoders apart by their names: no two tables may share one.
+            name = f"{self.begun_as}{_TUNED}{hashlib.sha256(quantised(table)[0].tobytes()).hexdigest()[:8]}"
+        return NgramBagEncoder(table, self.recipe.features, name=name)
 
     def _see(self, encoder: NgramBagEncoder) -> None:
         """Tell the batches which organisations look alike by now."""

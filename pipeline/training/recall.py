@@ -43,6 +43,11 @@ class Lookout:
         rest = sorted(set(others) - label_of.keys())
         return cls([*own, *rest], np.array([number[label_of[t]] for t in own], np.int64), n_neighbours)
 
+    @property
+    def has_fellows(self) -> bool:
+        """Whether any two labelled texts share a label."""
+        return bool(np.bincount(self.label).max(initial=0) > 1)
+
     def recall(self, encoder: Encoder) -> float:
         """Mean share of a labelled text's fellows that are among its nearest neighbours; 1 for no pair."""
         if isinstance(encoder, CorpusEncoder) and not encoder.is_fitted:

@@ -26,7 +26,8 @@ from pipeline.scoring import NAMES, ScoringSettings, WordPairReranker
 from pipeline.scoring.score import doubtful
 from pipeline.scoring.word_pair_model import WORDS_FOLDER, Shape, Standard, WordVectors, longer_first
 from pipeline.scoring.word_pairs import MentionWords, PairBatch
-from pipeline.training.encoder import EncoderRecipe, train_on_names
+from pipeline.training.encoder import train_on_names
+from pipeline.training.encoder_recipe import EncoderRecipe
 from pipeline.training.labelled_pairs import MinedPairs
 from pipeline.training.labels import Columns, is_held_out, read_folds
 from pipeline.training.loop import CHECKPOINT, Training

@@ -15,7 +15,8 @@ from blocking import load_encoder
 from pipeline.cli import main
 from pipeline.errors import UsageError
 from pipeline.training.batches import Batches, Shares
-from pipeline.training.encoder import EncoderRecipe, train_encoder
+from pipeline.training.encoder import train_encoder
+from pipeline.training.encoder_recipe import EncoderRecipe
 from pipeline.training.loop import CHECKPOINT
 from pipeline.training.recall import Lookout
 from pipeline.training.renderings import (
