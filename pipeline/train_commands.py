@@ -10,6 +10,8 @@ from typing import Any
 
 import click
 
+from pipeline.errors import UsageError
+
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 _PATH = click.Path(path_type=Path)
@@ -71,15 +73,20 @@ def _fold(text: str) -> Decorator:
     return click.option("--fold-column", default="fold", show_default=True, help=text)
 
 
-#: One labelled file.
-_LABELS = click.option(
-    "--labels", "labels_file", required=True, type=_PATH, help="TSV or CSV: affiliation, cluster, fold."
-)
-_LABELLED = _options(
-    _LABELS,
+def _labels(*, is_required: bool = True) -> Decorator:
+    text = "TSV or CSV: affiliation, cluster, fold."
+    return click.option("--labels", "labels_file", required=is_required, type=_PATH, help=text)
+
+
+_LABEL_COLUMNS = (
     _AFFILIATION,
     _CLUSTER,
     _fold("Column with the values train, tune; without it every fifth cluster is held out."),
+)
+#: One labelled file.
+_LABELLED = _options(_labels(), *_LABEL_COLUMNS)
+_JUDGEMENTS = click.option(
+    "--judgements", type=_PATH, help="Table of judgements, as of affil resolve; with --from."
 )
 
 
@@ -114,15 +121,36 @@ def train() -> None:
 
 
 @train.command("scorer")
-@_options(_LABELLED, _output("Folder for the scorer"), _RECIPE, _start("scorer", "pair_scorer"), _SEED)
+@_options(_labels(is_required=False), *_LABEL_COLUMNS, _JUDGEMENTS)
+@_options(_output("Folder for the scorer"), _RECIPE, _start("scorer", "pair_scorer"), _SEED)
 def train_scorer(
-    labels_file: Path, output: Path, recipe: Path | None, start: Path | None, seed: int | None, **given: str
+    labels_file: Path | None,
+    judgements: Path | None,
+    output: Path,
+    recipe: Path | None,
+    start: Path | None,
+    seed: int | None,
+    **given: str,
 ) -> None:
-    """Fit the pair scorer and its calibration on labelled strings (affiliation, cluster, fold)."""
+    """Fit the pair scorer and its calibration on labelled strings, or adjust one, to judgements too."""
     from pipeline.training.boosting import ScorerRecipe
-    from pipeline.training.scorer import train_scorer as fit
 
-    _tell(fit(labels_file, output, _seeded(ScorerRecipe.read(recipe), seed), _columns(**given), start))
+    chosen, columns = _seeded(ScorerRecipe.read(recipe), seed), _columns(**given)
+    if start:
+        from pipeline.training.scorer_tuning import tune_scorer
+
+        _tell(
+            tune_scorer(
+                start, output, chosen, labels_file=labels_file, columns=columns, judgements=judgements
+            )
+        )
+    elif judgements or not labels_file:
+        what = "judgements adjust a scorer" if judgements else "a new scorer needs --labels"
+        raise UsageError(f"{what}: give --from {_BUILT_IN} to start from the one in the package")
+    else:
+        from pipeline.training.scorer import train_scorer as fit
+
+        _tell(fit(labels_file, output, chosen, columns))
 
 
 @train.command("encoder")

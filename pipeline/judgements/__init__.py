@@ -1,7 +1,7 @@
 """Judgements: what a person said of two strings outranks the models, in this run and in the next."""
 
 from pipeline.judgements.constraints import Held, hold
-from pipeline.judgements.judgement import CANNOT, IS_ID, MUST, Judgement, Judgements, mention_key
+from pipeline.judgements.judgement import CANNOT, IS_ID, MUST, Judgement, Judgements, mention_key, raw_string
 from pipeline.judgements.table import JUDGEMENT_COLUMNS, append_judgements, read_answers, read_judgements
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "append_judgements",
     "hold",
     "mention_key",
+    "raw_string",
     "read_answers",
     "read_judgements",
 ]

@@ -38,8 +38,17 @@ def mention_key(cell: str) -> str:
         return cell
     if _AFFILIATION_ID.fullmatch(cell):
         return f"{cell}-0"
-    raw = cell[1:] if cell[:1] == "'" and cell[1:].startswith(FORMULA_STARTS) else cell
-    return f"{affiliation_id(raw)}-0"
+    return f"{affiliation_id(_without_guard(cell))}-0"
+
+
+def raw_string(cell: str) -> str | None:
+    """A side of a judgement to the raw string that it holds, None where it is an id."""
+    is_id = _MENTION_ID.fullmatch(cell) or _AFFILIATION_ID.fullmatch(cell)
+    return None if is_id else _without_guard(cell)
+
+
+def _without_guard(cell: str) -> str:
+    return cell[1:] if cell[:1] == "'" and cell[1:].startswith(FORMULA_STARTS) else cell
 
 
 @dataclass(frozen=True)

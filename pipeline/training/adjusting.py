@@ -11,13 +11,18 @@ from pipeline.scoring.additive import AdditiveModel, Term
 
 
 def adjusted(
-    model: AdditiveModel, values: npt.NDArray[np.float32], is_match: npt.NDArray[np.bool_], hold: float
+    model: AdditiveModel,
+    values: npt.NDArray[np.float32],
+    is_match: npt.NDArray[np.bool_],
+    hold: float,
+    *,
+    keeps_intercept: bool = False,
 ) -> AdditiveModel:
     """A model, features of shape (n, len(model.features)) and truth of shape (n,) to the model adjusted.
 
     Logistic regression on the tables' contributions, with a ridge towards what the model was: the summed log
     loss and `hold / 2` times the squared distance of every factor from 1 are least. The more pairs, the less
-    the model of before counts.
+    the model of before counts. `keeps_intercept`, where the share of matches among the pairs says nothing.
     """
     from scipy.optimize import minimize
 
@@ -30,7 +35,8 @@ def adjusted(
         pull = -sign / (1 + np.exp(np.clip(margin, -500, 500)))
         away = x[1:] - 1
         total = np.logaddexp(0, -margin).sum() + hold / 2 * (away @ away)
-        return float(total), np.concatenate([[pull.sum()], columns.T @ pull + hold * away])
+        common = 0.0 if keeps_intercept else pull.sum()
+        return float(total), np.concatenate([[common], columns.T @ pull + hold * away])
 
     start = np.concatenate([[model.intercept], np.ones(len(model.terms))])
     found = minimize(loss, start, jac=True, method="L-BFGS-B").x

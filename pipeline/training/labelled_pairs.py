@@ -9,12 +9,12 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from blocking import block, load_encoder
+from blocking import CandidatePairs, block, load_encoder
 from pipeline.evaluation.ranking import RankingQuality, ranking_quality
 from pipeline.evaluation.reliability import Reliability, reliability
 from pipeline.model_list import encoder_source
 from pipeline.preparation import prepare
-from pipeline.records import Float64s, Int64s
+from pipeline.records import Float64s, Forms, Int64s, Mentions
 from pipeline.scoring import NAMES, AdditiveModel, PairFeatures, token_frequencies, vocabulary_of
 from pipeline.settings import Settings
 
@@ -31,12 +31,17 @@ class Candidates(NamedTuple):
     is_match: npt.NDArray[np.bool_]
 
 
+def proposed(strings: Sequence[str]) -> tuple[Mentions, Forms, CandidatePairs]:
+    """Raw strings, each once, to their mentions and the pairs that blocking proposes by default settings."""
+    settings = Settings()
+    mentions, forms = prepare(strings, settings)
+    encoder = load_encoder(encoder_source(settings.blocking.encoder))
+    return mentions, forms, block(forms.views, forms.keys, settings.blocking, encoder=encoder)
+
+
 def candidates_among(rows: Sequence[tuple[str, str]], frequencies: Frequencies) -> Candidates:
     """(string, label) rows through the data path, by the default settings, to their candidate pairs."""
-    settings = Settings()
-    mentions, forms = prepare([string for string, _ in rows], settings)
-    encoder = load_encoder(encoder_source(settings.blocking.encoder))
-    pairs = block(forms.views, forms.keys, settings.blocking, encoder=encoder)
+    mentions, forms, pairs = proposed([string for string, _ in rows])
     label_of, raw = dict(rows), mentions.affiliations.affiliation
     number = {label: i for i, label in enumerate(sorted(set(label_of.values())))}
     label = np.array([number[label_of[raw[i]]] for i in mentions.affiliation.tolist()], np.int64)

@@ -23,10 +23,9 @@ from pipeline.calibration import PlattScaling
 from pipeline.concepts import concept_tokens
 from pipeline.errors import UsageError
 from pipeline.evaluation import reliability
-from pipeline.scoring import NAMES, AdditiveModel, token_frequencies
+from pipeline.scoring import NAMES, AdditiveModel
 from pipeline.scoring.score import FREQUENCIES
 from pipeline.text import compare
-from pipeline.training.adjusting import adjusted
 from pipeline.training.boosting import ScorerRecipe, boosted_models, interactions
 from pipeline.training.labelled_pairs import Frequencies, candidates_among
 from pipeline.training.labels import Columns, read_folds
@@ -34,7 +33,7 @@ from pipeline.writing import write_json, write_text
 
 #: Tokens rarer than this say nothing that a corpus at hand would not say itself, and make the file long.
 _MIN_FREQUENCY = 3
-MODEL, CHECKPOINT = "model.json", "checkpoint.json"
+MODEL, CALIBRATION, CHECKPOINT = "model.json", "calibration.json", "checkpoint.json"
 
 
 @dataclass(frozen=True)
@@ -50,7 +49,6 @@ def train_scorer(
     output: Path,
     recipe: ScorerRecipe | None = None,
     columns: Columns | None = None,
-    start: Path | None = None,
 ) -> Iterator[str]:
     """A labelled TSV or CSV to the files of a pair scorer in `output`; yields a line a step.
 
@@ -61,32 +59,22 @@ def train_scorer(
         output: folder for the scorer.
         recipe: how to fit.
         columns: names of the columns.
-        start: folder of a scorer whose tables are adjusted to the labels, instead of fitting new ones.
 
     Raises:
         UsageError: no such file or column, a row without a label, or a fold that has nothing to teach.
     """
     recipe = recipe or ScorerRecipe.read()
     folds = read_folds(labels_file, columns)
-    if start:
-        former = AdditiveModel.load(str(start / MODEL), NAMES)
-        counts, n_texts = token_frequencies(str(start / MODEL))
-    else:
-        counts, n_texts = document_frequency([s for s, _ in folds["train"]])
+    counts, n_texts = document_frequency([s for s, _ in folds["train"]])
     yield f"{n_texts:,} texts give weights to {len(counts):,} tokens"
-    train, tune = (_fit_to_learn(labels_file, f, folds[f], (counts, n_texts)) for f in ("train", "tune"))
+    frequencies = (counts, n_texts)
+    train, tune = (pairs_to_learn_from(labels_file, f, folds[f], frequencies) for f in ("train", "tune"))
     yield f"train: {len(train.is_match):,} candidate pairs, {train.is_match.mean():.1%} of one label"
-    if start:
-        columns_of = [NAMES.index(f) for f in former.features]
-        train, tune = (LabelledPairs(p.values[:, columns_of], p.is_match) for p in (train, tune))
-        yield f"before: tune {quality(former.logits(tune.values), tune)}"
-        model = adjusted(former, train.values, train.is_match, recipe.hold)
-    else:
-        output.mkdir(parents=True, exist_ok=True)
-        chosen = _interactions(train, recipe, output / CHECKPOINT)
-        yield f"acting together: {', '.join(' × '.join(pair) for pair in chosen)}"
-        model = yield from boost(train, tune, chosen, NAMES, recipe)
-    yield from _write(model, train, tune, (counts, n_texts), output)
+    output.mkdir(parents=True, exist_ok=True)
+    chosen = _interactions(train, recipe, output / CHECKPOINT)
+    yield f"acting together: {', '.join(' × '.join(pair) for pair in chosen)}"
+    model = yield from boost(train, tune, chosen, NAMES, recipe)
+    yield from write_calibrated(model, train, tune, frequencies, output)
 
 
 def _interactions(train: LabelledPairs, recipe: ScorerRecipe, checkpoint: Path) -> list[tuple[str, ...]]:
@@ -125,14 +113,14 @@ def boost(
     return best
 
 
-def _write(
+def write_calibrated(
     model: AdditiveModel,
     train: LabelledPairs,
     tune: LabelledPairs,
     frequencies: Frequencies,
     output: Path,
 ) -> Iterator[str]:
-    """Calibrate on the tune fold and write the files."""
+    """Calibrate on the tune fold and write the files; yields what was measured."""
     text = model.to_json()
     # What is measured is what is shipped: the file as it reads back, not the model in memory.
     model = AdditiveModel.from_json(text, "the model just fitted")
@@ -140,15 +128,18 @@ def _write(
     scaling = PlattScaling.fit(logit, tune.is_match.astype(np.float64))
     yield f"train {quality(model.logits(train.values), train)}"
     yield f"tune  {quality(scaling.apply(logit), tune)} (calibrated)"
-    output.mkdir(parents=True, exist_ok=True)
-    write_text(text, output / MODEL)
-    write_json(
-        {key: round(value, 5) for key, value in asdict(scaling).items()},
-        output / "calibration.json",
-    )
-    (output / FREQUENCIES).write_bytes(frequency_file(*frequencies))
+    write_scorer(text, scaling, frequencies, output)
     (output / CHECKPOINT).unlink(missing_ok=True)
     yield f"written: {output}"
+
+
+def write_scorer(model: str, scaling: PlattScaling, frequencies: Frequencies, output: Path) -> None:
+    """Write the files of a scorer."""
+    output.mkdir(parents=True, exist_ok=True)
+    write_text(model, output / MODEL)
+    known = {key: value for key, value in asdict(scaling).items() if value is not None}
+    write_json({key: round(value, 5) for key, value in known.items()}, output / CALIBRATION)
+    (output / FREQUENCIES).write_bytes(frequency_file(*frequencies))
 
 
 def document_frequency(strings: Sequence[str]) -> tuple[Counter[str], int]:
@@ -157,7 +148,7 @@ def document_frequency(strings: Sequence[str]) -> tuple[Counter[str], int]:
     return Counter({t: n for t, n in counts.items() if n >= _MIN_FREQUENCY}), len(strings)
 
 
-def _fit_to_learn(
+def pairs_to_learn_from(
     path: Path, fold: str, rows: Sequence[tuple[str, str]], prior: Frequencies
 ) -> LabelledPairs:
     """The labelled pairs of a fold; UsageError where they are not of both kinds."""

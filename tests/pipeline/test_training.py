@@ -32,6 +32,7 @@ from pipeline.training.scorer import (
     read_folds,
     train_scorer,
 )
+from pipeline.training.scorer_tuning import tune_scorer
 
 CITIES = (
     *("Oslo", "Bergen", "Aarhus", "Uppsala", "Lund", "Turku", "Tampere", "Vilnius", "Riga", "Tartu"),
@@ -278,7 +279,7 @@ def test_a_scorer_is_fine_tuned_on_few_labels(trained: Trained, tmp_path: Path) 
     labels = tmp_path / "own.csv"
     with labels.open("w", encoding="utf-8", newline="") as file:
         csv.writer(file).writerows([("affiliation", "cluster"), *table])
-    lines = list(train_scorer(labels, tmp_path / "own", QUICK, start=trained.folder))
+    lines = list(tune_scorer(trained.folder, tmp_path / "own", QUICK, labels_file=labels))
     before = AdditiveModel.load(str(trained.folder / "model.json"), NAMES)
     after = AdditiveModel.load(str(tmp_path / "own" / "model.json"), NAMES)
     assert [t.features for t in after.terms] == [t.features for t in before.terms]
