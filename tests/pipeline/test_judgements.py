@@ -29,7 +29,7 @@ from pipeline.records import affiliation_id
 STRINGS = [
     *("University of Oxford, Oxford, UK", "Univ Oxford, Oxford, England", "Univ. of Oxford, United Kingdom"),
     *("Indiana University Bloomington, IN, USA", "Indiana Univ, Bloomington, Indiana", "IUPUI, Indianapolis"),
-    *("Universität zu Kiel, Germany", "CAU, 24098 Germany", "ETH Zurich, Switzerland"),
+    *("Universität zu Kiel, Germany", "CAU Research Centre, 24098 Germany", "ETH Zurich, Switzerland"),
 ]
 VERDICTS = ("must-link", "cannot-link", "is-id")
 
