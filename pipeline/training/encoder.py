@@ -142,13 +142,14 @@ class _Training(Training):
         torch.manual_seed(recipe.seed)
         self.recipe, self.lookout, self.output = recipe, lookout, output
         self.begun_as = initial.name.partition(_TUNED)[0] if initial else None
+        start = f" from {_digest(initial.table)}" if initial else ""
         self.texts, self.matrix = renderings.text, recipe.features.of(renderings.text)
         shares = Shares(recipe.labelled_share, recipe.one_country_share, recipe.alike_share)
         self.batches = Batches(renderings, recipe.batch_size, shares)
         first = initial.table.copy() if initial else initial_table(self.matrix, recipe)
         self.table = torch.nn.Parameter(torch.from_numpy(first))
         self.optimizer = torch.optim.Adam([self.table], lr=recipe.learning_rate, fused=True)
-        super().__init__(recipe, Weights({"table": self.table}, {}, self.optimizer), output)
+        super().__init__(recipe, Weights({"table": self.table}, {}, self.optimizer), output, start=start)
 
     def step(self, number: int) -> float:
         """Take a step; gives its loss."""
@@ -197,13 +198,18 @@ class _Training(Training):
         name = "built-in"
         if self.begun_as is not None:
             # An index tells encoders apart by their names: no two tables may share one.
-            name = f"{self.begun_as}{_TUNED}{hashlib.sha256(quantised(table)[0].tobytes()).hexdigest()[:8]}"
+            name = f"{self.begun_as}{_TUNED}{_digest(table)}"
         return NgramBagEncoder(table, self.recipe.features, name=name)
 
     def _see(self, encoder: NgramBagEncoder) -> None:
         """Tell the batches which organisations look alike by now."""
         if self.recipe.alike_share > 0:
             self.batches.see(encoder.encode([self.texts[n] for n in self.batches.first_texts.tolist()]))
+
+
+def _digest(table: Float32s) -> str:
+    """Eight letters that tell a table, as it is written, from others."""
+    return hashlib.sha256(quantised(table)[0].tobytes()).hexdigest()[:8]
 
 
 def initial_table(matrix: Any, recipe: EncoderRecipe) -> Float32s:

@@ -115,7 +115,11 @@ class Training(ABC):
     A training that was interrupted goes on from the checkpoint of its last look, as if nothing had been.
     """
 
-    def __init__(self, recipe: Pace, trained: Weights, output: Path, *, looks_first: bool = True) -> None:
+    def __init__(
+        self, recipe: Pace, trained: Weights, output: Path, *, looks_first: bool = True, start: str = ""
+    ) -> None:
+        """How to train what, and where; `start` tells the weights begun with from others, for checkpoints."""
+        self.told = repr(recipe) + start
         self.pace, self.trained, self.progress = recipe, trained, Progress()
         self.checkpoint, self.looks_first = output / CHECKPOINT, looks_first
 
@@ -160,7 +164,7 @@ class Training(ABC):
             state = trained.optimizer.state[weight]
             tensors |= {_MEAN + name: state["exp_avg"], _SQUARE + name: state["exp_avg_sq"]}
             tensors["step"] = state["step"]
-        values = dataclasses.asdict(self.progress) | {"recipe": repr(self.pace)}
+        values = dataclasses.asdict(self.progress) | {"recipe": self.told}
         temporary = self.checkpoint.with_name(f"{CHECKPOINT}.part")
         save_file(tensors, temporary, {name: str(value) for name, value in values.items()})
         temporary.replace(self.checkpoint)
@@ -176,8 +180,8 @@ class Training(ABC):
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         except SafetensorError as error:
             raise UsageError(f"{path} is damaged ({error}); remove it to start again") from error
-        if metadata.get("recipe") != repr(self.pace):
-            raise UsageError(f"{path} is of another recipe; remove it, or write to another folder")
+        if metadata.get("recipe") != self.told:
+            raise UsageError(f"{path} is of another recipe or start; remove it, or write to another folder")
         for name, mean in trained.average.items():
             mean.copy_(tensors[_AVERAGE + name])
         for name, weight in trained.weights.items():

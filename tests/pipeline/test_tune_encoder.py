@@ -149,6 +149,23 @@ def test_until_something_is_better_the_encoder_stays(tuned: Tuned, tmp_path: Pat
     np.testing.assert_allclose(*tables, rtol=1e-6)
 
 
+def test_what_was_interrupted_goes_on_from_the_same_encoder_alone(tuned: Tuned, tmp_path: Path) -> None:
+    for line in train_encoder(tuned.labels, tmp_path / "model", start=BUILT_IN):
+        if line.startswith("step 10"):
+            break
+    output = ("--labels", tuned.labels, "--output", tmp_path / "model")
+    other = built_in()
+    NgramBagEncoder(-other.table, other.features).save(tmp_path / "other")
+    done = call("--from", tmp_path / "other", *output)
+    assert done.exit_code == 2
+    assert "is of another recipe or start; remove it" in done.output
+    done = call("--from", "built-in", *output)
+    assert done.exit_code == 0, done.output
+    assert "resumed at step 10" in done.output
+    whole, resumed = (NgramBagEncoder.load(folder) for folder in (tuned.folder, tmp_path / "model"))
+    np.testing.assert_allclose(resumed.encode(UNRELATED), whole.encode(UNRELATED), atol=1e-3)
+
+
 def test_the_recipe_in_the_package_is_the_default() -> None:
     recipe = encoder_recipe(start=BUILT_IN)
     assert recipe == TuningRecipe()
