@@ -34,7 +34,7 @@ import synthetic  # noqa: E402
 from processes import Limits, python_of, watched  # noqa: E402
 from protocol import read_output, write_input  # noqa: E402
 from table import BEGIN, END  # noqa: E402
-from tools import OURS, PEERS, Peer, choose  # noqa: E402
+from tools import OURS, PEERS, WITHOUT_NAMES, Peer, choose  # noqa: E402
 
 import pipeline  # noqa: E402
 from pipeline.evaluation import Gold  # noqa: E402
@@ -67,6 +67,10 @@ def run_peer(
         if peer.script is None:
             command = [str(python), "-m", "pipeline.cli", "resolve", str(source), "--column", "string"]
             command += ["--id-column", "id", "--output", str(target), "--quiet"]
+            if setting:
+                own = [f"{name} = {json.dumps(value)}" for name, value in setting.items()]
+                write_text("\n".join(["[normalization]", *own, ""]), scratch / "settings.toml")
+                command += ["--settings", str(scratch / "settings.toml")]
         else:
             script = HERE / "peers" / f"{peer.script}.py"
             command = [str(python), str(script), str(source), str(target), json.dumps(setting)]
@@ -242,7 +246,8 @@ def _summary(runs: dict[str, Any]) -> list[str]:
     ours = runs.get(OURS, {})
     if ours.get("status") != "ok":
         return []
-    near = [n for n, r in runs.items() if n != OURS and r.get("b3_f1", 0.0) >= ours["b3_f1"] - 0.1]
+    others = {n: r for n, r in runs.items() if n not in (OURS, WITHOUT_NAMES)}
+    near = [n for n, r in others.items() if r.get("b3_f1", 0.0) >= ours["b3_f1"] - 0.1]
     faster = [PEERS[n].title for n in near if n in PEERS and runs[n]["seconds"] < ours["seconds"]]
     return [f"Within .10 B³ F1 of ours, or above, and faster: {', '.join(faster) or 'none'}.", ""]
 

@@ -9,6 +9,8 @@ from typing import Any
 
 HERE = Path(__file__).resolve().parent
 OURS = "ours"
+#: Ours without what it knows of the registry that the synthetic strings are made of.
+WITHOUT_NAMES = "ours-without-names"
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,7 @@ PEERS = {
     peer.name: peer
     for peer in (
         Peer(OURS, "affiliation-resolver", None),
+        Peer(WITHOUT_NAMES, "affiliation-resolver, no known names", None, ({"known_names": "none"},)),
         Peer(
             "fingerprint",
             "OpenRefine, key collision",
