@@ -37,6 +37,10 @@ def table() -> str:
         f" {speed['peak_memory_mb']:,} MB at the most on {speed['n_cpus']} CPU cores"
         " (`benchmarks/speed.py`).",
         "",
+        "B³ recall by the number of strings that an institution has, in parentheses how many strings:",
+        "",
+        *_by_size(quality),
+        "",
         "What each stage gives, on the test fold:",
         "",
         "| variant | pairwise F1 | B³ F1 |",
@@ -54,6 +58,17 @@ def table() -> str:
         f" {first['average_precision']:.3f}, expected calibration error {first['calibration_error']:.3f}.",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _by_size(quality: dict[str, Any]) -> list[str]:
+    """B³ recall of small and of large institutions, a set a line."""
+    bands = ("2-10", "11-30", "31-300", "more than 300")
+    lines = [f"| set | {' | '.join(b.replace('-', '–') for b in bands)} |", "|---|" + "---|" * len(bands)]
+    for name, found in quality.items():
+        own = found["rows"][OURS]["b3_recall_by_gold_size"]
+        cells = [f"{own[b]['value']:.3f} ({own[b]['n_strings']:,})" if b in own else "–" for b in bands]
+        lines.append(f"| {SETS[name].partition(':')[0].partition(',')[0]} | {' | '.join(cells)} |")
+    return lines
 
 
 def _line(title: str, found: dict[str, Any]) -> str:
