@@ -78,7 +78,7 @@ def run_peer(
         run = watched(command, limits, scratch, PYTHONPATH="" if peer.requirements else path)
         found |= {
             "status": run.status,
-            "seconds": round(run.seconds, 1),
+            "seconds": round(run.seconds, 2),
             "peak_memory_mb": run.peak_memory_mb,
         }
         if run.status == "failed":

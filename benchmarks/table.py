@@ -67,7 +67,7 @@ def _by_size(quality: dict[str, Any]) -> list[str]:
     for name, found in quality.items():
         own = found["rows"][OURS]["b3_recall_by_gold_size"]
         cells = [f"{own[b]['value']:.3f} ({own[b]['n_strings']:,})" if b in own else "–" for b in bands]
-        lines.append(f"| {SETS[name].partition(':')[0].partition(',')[0]} | {' | '.join(cells)} |")
+        lines.append(f"| {SETS[name].partition(':')[0]} | {' | '.join(cells)} |")
     return lines
 
 

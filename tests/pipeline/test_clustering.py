@@ -398,7 +398,7 @@ def chain() -> Pairs:
 
 
 def test_guard_splits_a_cluster_with_a_low_mean() -> None:
-    chosen = ClusteringSettings(clusterer="components")
+    chosen = ClusteringSettings(clusterer="components", min_match_probability=0.45)
     found = chain().cluster(chosen)
     assert found.label.tolist() == [0] * 4 + [1] * 4
     assert (found.largest_component, found.n_components, found.n_split_components) == (8, 1, 1)

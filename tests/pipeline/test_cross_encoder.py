@@ -161,15 +161,16 @@ def test_probability_mixes_both_models_as_settings_say(plain, rescored, weight, 
     from pipeline.calibration import CalibrationSettings, calibrate
 
     chosen = CalibrationSettings(reranker_weight=weight, reranker_slope=slope, reranker_intercept=intercept)
-    found = calibrate(rescored.matches.pairs, chosen).probability
+    found = calibrate(rescored.matches.pairs, chosen, 0.0).probability
     asked = ~np.isnan(rescored.matches.pairs.rescored)
-    before = plain.matches.probability
+    before = calibrate(plain.matches.pairs, shift=0.0).probability
     first = np.log(before / (1 - before))
     second = slope * rescored.matches.pairs.rescored + intercept
     mixed = np.where(asked, (1 - weight) * first + weight * second, first)
     np.testing.assert_allclose(found, 1 / (1 + np.exp(-mixed)), atol=1e-9)
     if weight == 0.5:
-        np.testing.assert_array_equal(found, rescored.matches.probability)
+        told = calibrate(rescored.matches.pairs, chosen).probability
+        np.testing.assert_array_equal(told, rescored.matches.probability)
         assert np.abs(found - before)[asked].max() > 0.01
 
 
