@@ -766,7 +766,9 @@ def test_models_lists_what_can_be_named() -> None:
     assert by_name["parser"]["bytes"] < 1_000_000
     # With the table of word vectors in its folder.
     assert 4_000_000 < by_name["reranker"]["bytes"] < 8_000_000
-    assert {"encoder", "reranker", "pair scorer", "parser", "known names", "linker"} == {e["kind"] for e in found}
+    assert {"encoder", "reranker", "pair scorer", "parser", "known names", "linker"} == {
+        e["kind"] for e in found
+    }
     assert all(e["licence"] and e["choose"] for e in found)
     assert "hashing" in affil("models").stdout
 
