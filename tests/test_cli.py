@@ -639,7 +639,15 @@ def test_a_real_signal_leaves_finished_stages_or_nothing(
 ) -> None:
     parent = tmp_path / "deep"
     command = [sys.executable, "-m", "pipeline.cli", "resolve", str(EXAMPLE), "--output", str(parent / "run")]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=ROOT, env=ENVIRONMENT) as process:
+    with subprocess.Popen(
+        command,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+        env=ENVIRONMENT,
+        # Where the tests run in the background of a shell, they ignore Ctrl-C, and hand that on.
+        preexec_fn=lambda: signal.signal(number, signal.SIG_DFL),
+    ) as process:
         deadline = time.monotonic() + 30
         while not (parent / ".run.partial" / "result").is_dir() and time.monotonic() < deadline:
             time.sleep(0.002)
