@@ -4,17 +4,23 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
 import pipeline
+from pipeline.cli import main
 from pipeline.concepts import concept_tokens
 from pipeline.errors import UsageError
 from pipeline.known_names import MAX_TOKENS, KnownNames, made_of
 from pipeline.recognition import recognize
 from pipeline.records import Forms
+from pipeline.registry import Registry, import_registry, short_id
 from pipeline.scoring.known import KNOWN_NAMES, KnownFeatures
 from pipeline.text import compare
+from pipeline.training.names import train_names
+
+ROOT = Path(__file__).resolve().parents[2]
 
 #: Records of these tests: 0 York (GB), 1 York (CA), 2 a hospital of 0, 3 a closed York (GB), 4 Springfield.
 PLACES = [("GB", "York"), ("CA", "Toronto"), ("GB", "York"), ("GB", "Leeds"), ("US", "Springfield")]
@@ -183,3 +189,44 @@ def test_without_a_table_nothing_is_known() -> None:
     found = pipeline.resolve(["University of York, UK", "Univ York, UK"], settings)
     assert found.forms.known is None
     assert len(found.institutions) == 1
+
+
+@pytest.fixture(scope="module")
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The registry of the example."""
+    path = tmp_path_factory.mktemp("registry") / "example.parquet"
+    import_registry(ROOT / "examples" / "registry.csv", path)
+    return path
+
+
+def test_the_command_makes_a_table_that_a_run_uses(registry: Path, tmp_path: Path) -> None:
+    asked = ["train", "names", "--registry", str(registry), "--output", str(tmp_path)]
+    done = CliRunner().invoke(main, asked)
+    assert done.exit_code == 0, done.output
+    known = KnownNames.load(tmp_path)
+    assert 0 < len(known) <= len(Registry.read(registry))
+    oxford = known.named(tokens("University of Oxford"))
+    assert len(oxford) == 1
+    assert known.places[known.place[oxford[0]]] == ("GB", "Oxford")
+    settings = pipeline.Settings().with_values(normalization={"known_names": str(tmp_path)})
+    found = pipeline.resolve(["University of Oxford, UK", "ETH Zurich, Switzerland"], settings)
+    assert found.forms.known is not None
+    assert found.forms.known.organization[0] == oxford
+
+
+def test_names_of_records_that_are_left_out_are_not_learnt(registry: Path, tmp_path: Path) -> None:
+    records = Registry.read(registry)
+    oxford = short_id(records.id[records.name.index("University of Oxford")])
+    left_out = tmp_path / "folds.tsv"
+    left_out.write_text(f"ror_id\tfold\n{oxford}\tnames-test\n", encoding="utf-8")
+    list(train_names(registry, tmp_path / "names", left_out))
+    known = KnownNames.load(tmp_path / "names")
+    assert known.named(tokens("University of Oxford")) == ()
+    assert known.named(tokens("ETH Zurich"))
+
+
+def test_a_registry_that_is_none_is_one_line(tmp_path: Path) -> None:
+    asked = ["train", "names", "--registry", str(tmp_path / "none"), "--output", str(tmp_path / "out")]
+    done = CliRunner().invoke(main, asked)
+    assert done.exit_code != 0
+    assert not (tmp_path / "out").exists()
