@@ -128,8 +128,8 @@ def calibrate(
         second = settings.reranker_slope * second + settings.reranker_intercept
         logit[asked] = (1 - settings.reranker_weight) * logit[asked] + settings.reranker_weight * second
     if shift is None:
-        is_known = settings.adapt_to_corpus and scaling.match_share is not None
-        shift = corpus_shift(logit, scaling.match_share) if is_known and scaling.match_share else 0.0
+        share = scaling.match_share if settings.adapt_to_corpus else None
+        shift = 0.0 if share is None else corpus_shift(logit, share)
     return Matches(scored, sigmoid(logit + shift), shift)
 
 
