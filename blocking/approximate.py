@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from blocking.engine import current, slices
 from blocking.pairs import Float32s, Int64s
 from blocking.settings import Progress
 
@@ -105,7 +106,7 @@ class ApproximateIndex:
         def tried(n_probes: int, factor: int) -> Effort:
             n_probes, factor = min(n_probes, self.n_cells), min(factor, _LARGEST_FACTOR)
             self.effort = Effort(n_probes, factor, 0.0)
-            return Effort(n_probes, factor, share_found(self.search(queries, n_results)[1], least))
+            return Effort(n_probes, factor, share_found(self.best(queries, n_results)[1], least))
 
         best = tried(_FIRST_PROBES, _FIRST_FACTOR)
         while best.recall < recall_target:
@@ -125,22 +126,36 @@ class ApproximateIndex:
         Returns:
             ids int64 and cosines float32, shape (n, n_results); id -1 and cosine -2 where there are fewer.
         """
-        own = self._table if queries is None else queries
+        n = len(self._table) if queries is None else len(queries)
+        # Queries of a cell follow each other, so that they read the same codes and rows.
         order = self.order if queries is None else np.argsort(self._cells_of(queries), kind="stable")
-        self._index.nprobe = self.effort.n_probes
-        ids = np.empty((len(own), n_results), np.int64)
-        cosines = np.empty((len(own), n_results), np.float32)
-        for start in range(0, len(own), _CHUNK):
-            rows = order[start : start + _CHUNK]
-            # Queries of a cell follow each other, so that they read the same codes and rows.
-            part = own[start : start + _CHUNK] if queries is None else _taken(own, rows)
-            ids[rows], cosines[rows] = self._best(part, n_results)
-            if on_progress:
-                on_progress(min(start + _CHUNK, len(own)), len(own))
+
+        def cut(part: slice) -> slice | Float32s:
+            # Rows of the table are wherever the table is.
+            return part if queries is None else _taken(queries, order[part])
+
+        ids = np.empty((n, n_results), np.int64)
+        cosines = np.empty((n, n_results), np.float32)
+        parts = slices(n, _CHUNK)
+        answers = current().map(_best, (self, n_results), parts, cut, on_progress=on_progress)
+        for part, (found, cosine) in zip(parts, answers, strict=True):
+            ids[order[part]], cosines[order[part]] = found, cosine
         return ids, cosines
 
-    def _best(self, queries: Float32s, n_results: int) -> tuple[Int64s, Float32s]:
+    def __getstate__(self) -> dict[str, Any]:
+        """All but the library, which every process has its own of."""
+        return {name: value for name, value in vars(self).items() if name != "_faiss"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        import faiss
+
+        vars(self).update(state, _faiss=faiss)
+
+    def best(self, queries: slice | Float32s, n_results: int) -> tuple[Int64s, Float32s]:
+        """As `search`, for no more vectors (or rows of the table in its order) than a part has."""
         faiss = self._faiss
+        queries = self._table[queries] if isinstance(queries, slice) else queries
+        self._index.nprobe = self.effort.n_probes
         n_candidates = max(n_results, min(n_results * self.effort.factor, len(self._table)))
         candidates = np.ascontiguousarray(self._index.search(queries, n_candidates)[1])
         exact = np.empty(candidates.shape, np.float32)
@@ -151,6 +166,13 @@ class ApproximateIndex:
         best = np.take_along_axis(best, np.argsort(-np.take_along_axis(exact, best, 1), axis=1), 1)
         found = np.take_along_axis(candidates, best, 1)
         return np.where(found >= 0, self.order[found], -1), np.take_along_axis(exact, best, 1)
+
+
+def _best(
+    table: tuple[ApproximateIndex, int], queries: slice | Float32s, _: Progress | None
+) -> tuple[Int64s, Float32s]:
+    index, n_results = table
+    return index.best(queries, n_results)
 
 
 def least_true(vectors: Float32s, queries: Float32s, n_results: int) -> Float32s:

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from blocking.approximate import ApproximateIndex, least_true, sample_of, share_found
+from blocking.engine import LOCAL, Work, current, slices
 from blocking.errors import BlockingError
 from blocking.pairs import Float32s, Int64s
 from blocking.settings import BlockingSettings, Progress, at_least
@@ -30,6 +31,10 @@ _ROWS_PER_CELL = 39
 #: What the GPU forms of FAISS indexes can return and probe at most.
 _GPU_LIMIT = 2048
 _QUERY_CHUNK = 8192
+#: Results beyond those wanted that an exact search looks at: cosines this near differ by rounding alone.
+_MORE = 8
+#: Kinds of FAISS indexes that can be handed to another process.
+_PORTABLE = ("IndexFlatIP", "IndexHNSWFlat", "IndexIVFFlat")
 
 
 def nearest_neighbours(
@@ -225,9 +230,9 @@ def _search_faiss(
         raise BlockingError(f"FAISS finds at most {_GPU_LIMIT - 1} neighbours on a GPU, got {n_results - 1}")
     log.info("searching %d rows: FAISS %s index on the %s", len(corpus), kind, "GPU" if is_gpu else "CPU")
     if kind == "exact":
-        return *_asked(
-            _build(faiss, corpus, kind, settings, is_gpu), queries, n_results, on_progress
-        ), Search(kind, len(corpus), 1.0)
+        index = _build(faiss, corpus, kind, settings, is_gpu)
+        ask = _ask if is_gpu else _ask_exactly
+        return *_asked(ask, index, queries, n_results, on_progress), Search(kind, len(corpus), 1.0)
     sample = sample_of(len(queries))
     least = least_true(corpus, queries[sample], n_results)
     n_probes = None
@@ -238,7 +243,7 @@ def _search_faiss(
         found, cosines = index.search(None if corpus is queries else queries, n_results, on_progress)
     else:
         built = _build(faiss, corpus, kind, settings, is_gpu)
-        found, cosines = _asked(built, queries, n_results, on_progress)
+        found, cosines = _asked(_ask, built, queries, n_results, on_progress)
         n_probes = built.nprobe if kind == "ivf" and not is_gpu else None
     search = Search(kind, len(corpus), round(share_found(cosines[sample], least), 4), n_probes)
     if search.recall < settings.recall_target:
@@ -249,18 +254,48 @@ def _search_faiss(
     return found, cosines, search
 
 
+_Answer = tuple[Int64s, Float32s]
+
+
 def _asked(
-    index: Any, queries: Float32s, n_results: int, on_progress: Progress | None
-) -> tuple[Int64s, Float32s]:
+    ask: Work[tuple[Any, int], Float32s, _Answer],
+    index: Any,
+    queries: Float32s,
+    n_results: int,
+    on_progress: Progress | None,
+) -> _Answer:
     found = np.empty((len(queries), n_results), np.int64)
     cosines = np.empty((len(queries), n_results), np.float32)
-    for start in range(0, len(queries), _QUERY_CHUNK):
-        part = np.ascontiguousarray(queries[start : start + _QUERY_CHUNK], np.float32)
-        end = start + len(part)
-        cosines[start:end], found[start:end] = index.search(part, n_results)
-        if on_progress:
-            on_progress(end, len(queries))
+    parts = slices(len(queries), _QUERY_CHUNK)
+    # An index on the GPUs of this machine stays there.
+    engine = current() if type(index).__name__ in _PORTABLE else LOCAL
+    answers = engine.map(
+        *(ask, (index, n_results), parts, lambda part: np.ascontiguousarray(queries[part], np.float32)),
+        on_progress=on_progress,
+    )
+    for part, own in zip(parts, answers, strict=True):
+        found[part], cosines[part] = own
     return found, cosines
+
+
+def _ask(table: tuple[Any, int], queries: Float32s, _: Progress | None) -> _Answer:
+    index, n_results = table
+    cosines, found = index.search(queries, n_results)
+    return found, cosines
+
+
+def _ask_exactly(table: tuple[Any, int], queries: Float32s, _: Progress | None) -> _Answer:
+    """As `_ask` of a flat index, but the same to the last bit on any number of threads.
+
+    The products of matrices by which FAISS searches are rounded by how they are cut up.
+    """
+    faiss, (index, n_results) = import_faiss(), table
+    found = index.search(queries, min(n_results + _MORE, index.ntotal))[1]
+    cosines = np.empty(found.shape, np.float32)
+    pointers = [faiss.swig_ptr(a) for a in (cosines, queries)], faiss.swig_ptr(found)
+    faiss.fvec_inner_products_by_idx(*pointers[0], index.get_xb(), pointers[1], index.d, *found.shape)
+    order = np.lexsort((found, -cosines))[:, :n_results]
+    return np.take_along_axis(found, order, 1), np.take_along_axis(cosines, order, 1)
 
 
 def index_kind(n_rows: int, index: str, is_gpu: bool) -> str:

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import importlib.util
 import logging
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 
+from blocking.engine import current, slices
 from blocking.errors import BlockingError
 from blocking.pairs import Float32s, Int64s
 from blocking.settings import Progress
@@ -46,20 +50,39 @@ def search_torch(
     """
     if importlib.util.find_spec("torch") is None:
         raise BlockingError("backend 'torch' needs PyTorch: pip install 'affiliation-resolver[models]'")
-    import torch
-
     place = torch_device(device)
     log.info("searching %d rows: PyTorch exact search on %s", len(vectors), place)
-    rows = torch.from_numpy(np.ascontiguousarray(vectors)).to(place)
     chunk = max(1, (_GPU_COSINES if place == "cuda" else _CPU_COSINES) // len(vectors))
     found = np.empty((len(vectors), n_results), np.int64)
     cosines = np.empty((len(vectors), n_results), np.float32)
-    with torch.inference_mode():
-        for start in range(0, len(vectors), chunk):
-            end = min(start + chunk, len(vectors))
-            best = torch.topk(rows[start:end] @ rows.T, n_results, dim=1)
-            found[start:end] = best.indices.cpu().numpy()
-            cosines[start:end] = best.values.cpu().numpy()
-            if on_progress:
-                on_progress(end, len(vectors))
+    parts = slices(len(vectors), chunk)
+    answers = current().map(
+        *(_best, _Table(np.ascontiguousarray(vectors), n_results, device), parts, lambda part: part),
+        on_gpu=device != "cpu",
+        on_progress=on_progress,
+    )
+    for part, own in zip(parts, answers, strict=True):
+        found[part], cosines[part] = own
     return found, cosines
+
+
+@dataclass
+class _Table:
+    vectors: Float32s
+    n_results: int
+    device: str
+
+    @cached_property
+    def rows(self) -> Any:
+        """The vectors where PyTorch searches them."""
+        import torch
+
+        return torch.from_numpy(self.vectors).to(torch_device(self.device))
+
+
+def _best(table: _Table, part: slice, _: Progress | None) -> tuple[Int64s, Float32s]:
+    import torch
+
+    with torch.inference_mode():
+        best = torch.topk(table.rows[part] @ table.rows.T, table.n_results, dim=1)
+        return best.indices.cpu().numpy(), best.values.cpu().numpy()

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from blocking.engine import current, slices
 from blocking.memory import at_once
 from blocking.pairs import Float32s
 from blocking.protocols import Encoder
@@ -20,23 +21,25 @@ log = logging.getLogger(__name__)
 MAPPED_BYTES = 1 << 28
 #: Texts encoded at a time, and the bytes that each takes: some 300 n-grams of 8 bytes, three times over while
 #: they are sorted and counted, and the vector.
-TEXTS_AT_ONCE, _BYTES_A_TEXT = 1 << 16, 9_000
+TEXTS_AT_ONCE, _BYTES_A_TEXT = 1 << 15, 9_000
 
 
 def encoded(encoder: Encoder, texts: Sequence[str], on_progress: Progress | None = None) -> Float32s:
     """Texts in, the encoder's vectors of them out, shape (n, dimensions)."""
-    at_a_time = at_once(TEXTS_AT_ONCE, _BYTES_A_TEXT)
-    if len(texts) <= at_a_time:
-        return encoder.encode(texts, on_progress=on_progress)
+    parts = slices(len(texts), at_once(TEXTS_AT_ONCE, _BYTES_A_TEXT))
     vectors = empty_table(len(texts), encoder.dimensions)
-    for start in range(0, len(texts), at_a_time):
-        part = texts[start : start + at_a_time]
-        vectors[start : start + len(part)] = encoder.encode(part, on_progress=_onward(on_progress, start))
+    found = current().map(
+        *(_encode, encoder, parts, lambda part: texts[part]),
+        on_gpu=getattr(encoder, "uses_gpu", False),
+        on_progress=on_progress,
+    )
+    for part, own in zip(parts, found, strict=True):
+        vectors[part] = own
     return vectors
 
 
-def _onward(on_progress: Progress | None, before: int) -> Progress | None:
-    return None if on_progress is None else lambda done, total: on_progress(before + done, before + total)
+def _encode(encoder: Encoder, texts: Sequence[str], on_progress: Progress | None) -> Float32s:
+    return encoder.encode(texts, on_progress=on_progress)
 
 
 def empty_table(n_rows: int, dimensions: int) -> Float32s:

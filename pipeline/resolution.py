@@ -14,7 +14,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from blocking import BlockingResult, BlockingSettings, CandidatePairs, Encoder, block_between, block_in_detail
+from blocking import (
+    BlockingResult,
+    BlockingSettings,
+    CandidatePairs,
+    Encoder,
+    block_between,
+    block_in_detail,
+    engine,
+)
 from blocking.encoders import AUTO
 from blocking.neighbours import nearest_neighbours
 from pipeline.artefacts import (
@@ -145,6 +153,7 @@ def resolve(
         judgements=judgements or Judgements(),
         linking=linking,
         neighbours=blocked.report,
+        engine=engine.current().description,
     )
 
 
@@ -291,6 +300,7 @@ class Resolution:
     judgements: Judgements = field(default_factory=Judgements)
     linking: Linking | None = None
     neighbours: dict[str, Any] = field(default_factory=dict)
+    engine: str = engine.LOCAL.description
 
     @cached_property
     def mentions(self) -> pd.DataFrame:
@@ -402,6 +412,7 @@ class Resolution:
             "calibration_shift": round(self.matches.shift, 6),
             "stages": self.stage_log.stages,
             "neighbours": self.neighbours,
+            "engine": self.engine,
             "seconds": self.stage_log.seconds,
             "warnings": list(self.warnings),
             "silhouette": [{"n_clusters": n, "silhouette": round(value, 6)} for n, value in tried.items()],

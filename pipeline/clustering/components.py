@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from pipeline.clustering.by_component import linked_by_component
 from pipeline.clustering.graph import ROUNDING, Bools, Graph, canonical, component_of
-from pipeline.clustering.linkage import average_linkage
 from pipeline.clustering.settings import Missing
 from pipeline.records import Int64s
 
@@ -57,7 +57,7 @@ def split(graph: Graph, label: Int64s, is_bad: Bools, min_probability: float, mi
     if not is_bad.any():
         return Split(label, 0, 0)
     inside = graph.keep((label[graph.left] == label[graph.right]) & is_bad[label[graph.left]])
-    linked = average_linkage(inside, min_probability, missing)
+    linked = linked_by_component(inside, min_probability, missing)
     refined = canonical(np.where(is_bad[label], len(is_bad) + linked.label, label))
     old = np.zeros(_n_clusters(refined), np.int64)
     old[refined] = label

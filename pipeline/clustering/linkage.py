@@ -32,6 +32,13 @@ class Linkage(NamedTuple):
     n_rounds: int
 
 
+class Among(NamedTuple):
+    """The nodes of a part of a graph: their numbers in all of it, shape (n,), and how many it has."""
+
+    node: Int64s
+    n: int
+
+
 @dataclass(frozen=True)
 class _Front:
     """The clusters that may still merge, numbered 0, 1, … by smallest node, and the edges between them.
@@ -63,7 +70,11 @@ class _Front:
 
 
 def average_linkage(
-    graph: Graph, min_probability: float, missing: Missing | None = None, on_progress: Progress | None = None
+    graph: Graph,
+    min_probability: float,
+    missing: Missing | None = None,
+    on_progress: Progress | None = None,
+    among: Among | None = None,
 ) -> Linkage:
     """A graph in, its average linkage clusters out, merged down to a mean of `min_probability`.
 
@@ -75,9 +86,11 @@ def average_linkage(
         min_probability: least mean probability of a merge; above `missing.probability`.
         missing: how pairs without an edge count; by default as pairs of probability 0.
         on_progress: called with (nodes whose cluster is final, nodes).
+        among: where this is part of a graph, so that ties are broken as there.
     """
     missing = missing or Missing()
     n = len(graph)
+    among = among or Among(np.arange(n), n)
     parent, height = np.arange(n), np.full(n, np.nan)
     front, n_rounds = _first_front(graph, missing), 0
     while True:
@@ -87,7 +100,7 @@ def average_linkage(
             on_progress(n - len(front.node), n)
         if not len(mean):
             return Linkage(_roots(parent), height, n_rounds)
-        merge = _mutual_best(front, mean, n)
+        merge = _mutual_best(front, mean, among)
         left, right = front.left[merge], front.right[merge]
         parent[front.node[right]] = front.node[left]
         for side in front.node[left], front.node[right]:
@@ -119,7 +132,7 @@ def _prune(front: _Front, mean: Float64s, is_near: Bools) -> tuple[_Front, Float
     return _Front(front.node[is_used], front.size[is_used], *edges, observed, identity), mean[kept]
 
 
-def _mutual_best(front: _Front, mean: Float64s, n: int) -> Int64s:
+def _mutual_best(front: _Front, mean: Float64s, among: Among) -> Int64s:
     """Edges that are the best of both their ends, no two at one cluster: the merges of a round.
 
     Among equal means the greatest hash wins. A hash, and not the smallest number, because equal means are
@@ -130,7 +143,8 @@ def _mutual_best(front: _Front, mean: Float64s, n: int) -> Int64s:
     np.maximum.at(best, front.right, mean)
     top = np.flatnonzero((mean == best[front.left]) & (mean == best[front.right]))
     left, right = front.left[top], front.right[top]
-    rank = _mix(front.node[left].astype(np.uint64) * np.uint64(n) + front.node[right].astype(np.uint64))
+    number = among.node[front.node].astype(np.uint64)
+    rank = _mix(number[left] * np.uint64(among.n) + number[right])
     greatest = np.zeros(len(front.node), np.uint64)
     np.maximum.at(greatest, left, rank)
     np.maximum.at(greatest, right, rank)

@@ -11,11 +11,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.clustering.by_component import linked_by_component
 from pipeline.clustering.components import components, is_chain, is_forbidden, split
 from pipeline.clustering.constraints import Constraints, contract, must_groups
 from pipeline.clustering.density import density_clusters
 from pipeline.clustering.graph import Graph, canonical
-from pipeline.clustering.linkage import average_linkage
 from pipeline.clustering.settings import ClusteringSettings
 from pipeline.errors import AffilError, UsageError
 from pipeline.records import Float64s, Int64s, Progress
@@ -108,7 +108,7 @@ def cluster(
             never in one cluster.
         sizes: what each item counts in a mean, above 0, shape (n,); a must-linked group counts their sum. By
             default every item counts 1, and so does every must-linked group.
-        on_progress: called with (nodes whose cluster is final, nodes) by average linkage.
+        on_progress: called with (pairs whose component is clustered, pairs) by average linkage.
 
     Raises:
         AffilError: malformed pairs, a conflict of constraints, or a missing library.
@@ -183,7 +183,7 @@ def _nodes(graph: Graph, constraints: Constraints, is_weighted: bool) -> tuple[I
 def _average(
     graph: Graph, component: Int64s, settings: ClusteringSettings, on_progress: Progress | None
 ) -> _Found:
-    linked = average_linkage(graph, settings.min_match_probability, settings.missing, on_progress)
+    linked = linked_by_component(graph, settings.min_match_probability, settings.missing, on_progress)
     return _Found(canonical(linked.label), linked.height, 0, linked.n_rounds)
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from blocking import CandidatePairs
+from blocking.engine import current, slices
 from blocking.hub import pinned
 from blocking.memory import at_once
 from pipeline.errors import UsageError
@@ -32,6 +33,8 @@ log = logging.getLogger(__name__)
 BUILT_IN_RERANKER, NO_RERANKER = "built-in", "none"
 #: Pairs whose features are held in memory at a time, and the bytes that each takes (measured on the example).
 _CHUNK, _BYTES_A_PAIR = 200_000, 600
+#: Pairs that a reranker judges at a time: minutes of a transformer on a CPU, seconds on a GPU.
+_RESCORED = 20_000
 
 
 @dataclass(frozen=True)
@@ -181,7 +184,9 @@ def score_by(
         log.info("score: %d of %d pairs go to %s", len(chosen), len(pairs), rescorer.name)
         for part, found in Budget.parse(settings.rescoring_budget).spend(
             chosen,
-            lambda part: rescorer.rescore(features, pairs.left[part], pairs.right[part], told.next()),
+            lambda part: rescored_logits(
+                features, rescorer, pairs.left[part], pairs.right[part], told.next()
+            ),
         ):
             rescored[part] = found
     combination = rescorer.combination if rescorer else None
@@ -195,18 +200,49 @@ def feature_logits(
     on_progress: Progress | None = None,
 ) -> Float64s:
     """Candidate pairs become log-odds of the feature model, shape (n pairs,), a chunk at a time."""
-    model = AdditiveModel.load(model_path, NAMES)
-    columns = [NAMES.index(f) for f in model.features]
     logit = np.empty(len(pairs), np.float64)
     order = features.by_names(pairs.left, pairs.right)
-    chunk = at_once(_CHUNK, _BYTES_A_PAIR)
-    for start in range(0, len(pairs), chunk):
-        part = order[start : start + chunk]
-        values = features.of(pairs.left[part], pairs.right[part])
-        logit[part] = model.logits(values[:, columns])
-        if on_progress:
-            on_progress(min(start + chunk, len(pairs)), len(pairs))
+    parts = slices(len(pairs), at_once(_CHUNK, _BYTES_A_PAIR))
+    found = current().map(
+        *(_logits, (features, AdditiveModel.load(model_path, NAMES)), parts),
+        lambda part: (pairs.left[order[part]], pairs.right[order[part]]),
+        on_progress=on_progress,
+    )
+    for part, own in zip(parts, found, strict=True):
+        logit[order[part]] = own
     return logit
+
+
+_Pairs = tuple[Int64s, Int64s]
+
+
+def _logits(scorer: tuple[PairFeatures, AdditiveModel], pairs: _Pairs, _: Progress | None) -> Float64s:
+    features, model = scorer
+    return model.logits(features.of(*pairs)[:, [NAMES.index(f) for f in model.features]])
+
+
+def rescored_logits(
+    features: PairFeatures,
+    rescorer: PairRescorer,
+    left: Int64s,
+    right: Int64s,
+    on_progress: Progress | None = None,
+) -> Float64s:
+    """Mention numbers of pairs to the log-odds of a reranker, shape (n,), some pairs at a time."""
+    parts = slices(len(left), _RESCORED)
+    found = current().map(
+        *(_rescored, (features, rescorer), parts, lambda part: (left[part], right[part])),
+        on_gpu=getattr(rescorer, "uses_gpu", False),
+        on_progress=on_progress,
+    )
+    return np.concatenate([np.empty(0), *found])
+
+
+def _rescored(
+    asked: tuple[PairFeatures, PairRescorer], pairs: _Pairs, on_progress: Progress | None
+) -> Float64s:
+    features, rescorer = asked
+    return rescorer.rescore(features, *pairs, on_progress)
 
 
 def doubtful(logit: Float64s, settings: ScoringSettings, band: tuple[float, float] = (0.0, 1.0)) -> Int64s:

@@ -21,10 +21,12 @@ from pipeline.clustering import (
     Clusters,
     ConstraintConflictError,
     Constraints,
+    by_component,
     must_groups,
 )
 from pipeline.clustering import cluster as cluster_items
-from pipeline.clustering.graph import canonical
+from pipeline.clustering.graph import Graph, canonical
+from pipeline.clustering.linkage import average_linkage
 from pipeline.clustering.settings import Missing
 from pipeline.errors import AffilError, UsageError
 
@@ -382,8 +384,31 @@ def test_missing_pairs_count_less_with_a_lower_weight() -> None:
 def test_progress_ends_at_the_total() -> None:
     calls: list[tuple[int, int]] = []
     clique(10, 0.9).cluster(on_progress=lambda done, total: calls.append((done, total)))
-    assert calls[-1] == (10, 10)
+    assert calls[-1] == (45, 45)
     assert calls == sorted(calls)
+
+
+@quick
+@given(
+    seed=seeds, n_edges=st.integers(0, 120), missing=st.sampled_from([Missing(), Missing(0.2, weight=0.3)])
+)
+def test_components_linked_in_parts_give_what_the_whole_graph_gives(
+    seed: int, n_edges: int, missing: Missing
+) -> None:
+    """Also where means tie, which is broken by the numbers that nodes have in the whole graph."""
+    random = np.random.default_rng(seed)
+    ends = np.sort(random.integers(0, 60, (n_edges, 2)), axis=1)
+    left, right = np.unique(ends[ends[:, 0] < ends[:, 1]], axis=0).reshape(-1, 2).T
+    probability = random.choice([0.4, 0.6, 0.8, 1.0, -np.inf], len(left), p=[0.2, 0.3, 0.3, 0.15, 0.05])
+    identity = np.where(random.random(60) < 0.1, random.integers(0, 9, 60), -1)
+    graph = Graph(np.ones(60, np.int64), np.ones(60), left, right, probability, identity)
+    whole = average_linkage(graph, 0.5, missing)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(by_component, "_EDGES", 5)
+        parts = by_component.linked_by_component(graph, 0.5, missing)
+    np.testing.assert_array_equal(parts.label, whole.label)
+    np.testing.assert_array_equal(parts.height, whole.height)
+    assert parts.n_rounds == whole.n_rounds
 
 
 # ----------------------------------------------------------------------------------------------- chain guard
