@@ -21,6 +21,7 @@ import numpy.typing as npt
 from blocking.engine import current, slices
 from blocking.pairs import Float32s, Int64s
 from blocking.settings import Progress
+from blocking.vectors import empty_table
 
 log = logging.getLogger(__name__)
 
@@ -62,7 +63,9 @@ class ApproximateIndex:
         self.cell = self._cells_of(vectors)
         # Rows of a cell lie together, so that candidates are read from memory that is near.
         self.order = np.argsort(self.cell, kind="stable")
-        self._table = _taken(vectors, self.order)
+        self._table = empty_table(n_rows, dimensions)
+        for start in range(0, n_rows, _CHUNK):
+            self._table[start : start + _CHUNK] = vectors[self.order[start : start + _CHUNK]]
         self._index = self._codes(n_rows, dimensions)
         self.effort = Effort(min(_FIRST_PROBES, self.n_cells), _FIRST_FACTOR, 0.0)
 
@@ -120,11 +123,11 @@ class ApproximateIndex:
 
     def search(
         self, queries: Float32s | None, n_results: int, on_progress: Progress | None = None
-    ) -> tuple[Int64s, Float32s]:
+    ) -> tuple[npt.NDArray[Any], Float32s]:
         """Queries (None: the table's own rows) to the best rows for each and their cosines, best first.
 
         Returns:
-            ids int64 and cosines float32, shape (n, n_results); id -1 and cosine -2 where there are fewer.
+            ids int32 and cosines float32, shape (n, n_results); id -1 and cosine -2 where there are fewer.
         """
         n = len(self._table) if queries is None else len(queries)
         # Queries of a cell follow each other, so that they read the same codes and rows.
@@ -134,7 +137,7 @@ class ApproximateIndex:
             # Rows of the table are wherever the table is.
             return part if queries is None else _taken(queries, order[part])
 
-        ids = np.empty((n, n_results), np.int64)
+        ids = np.empty((n, n_results), np.int32)
         cosines = np.empty((n, n_results), np.float32)
         parts = slices(n, _CHUNK)
         answers = current().map(_best, (self, n_results), parts, cut, on_progress=on_progress)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import logging
-import sys
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from blocking.encoders import CorpusEncoder, Encoder, load_encoder
 from blocking.errors import BlockingError
@@ -18,7 +17,7 @@ from blocking.keys import (
     KeyEntries,
     KeyPairs,
     Keys,
-    distinct,
+    each_once,
     key_codes,
     key_entries,
     pair_keys,
@@ -29,7 +28,7 @@ from blocking.memory import at_once
 from blocking.neighbours import Neighbours, Search, search_neighbours
 from blocking.pairs import RULES, CandidatePairs, Float32s, Int64s
 from blocking.settings import BlockingSettings, Progress
-from blocking.vectors import encoded
+from blocking.vectors import empty_column, encoded
 from blocking.workers import n_workers
 
 log = logging.getLogger(__name__)
@@ -42,6 +41,8 @@ _BITS = np.left_shift(1, np.arange(1 << _RULE_BITS)).astype(np.uint8)
 #: Texts whose links become pairs of items at a time, and the bytes that each takes: at 30 neighbours some 20
 #: arrays of 8 bytes for each.
 _TEXTS_AT_ONCE, _BYTES_A_TEXT = 1 << 16, 5_000
+#: Proposed pairs that are united at a time.
+_PAIRS_AT_ONCE = 1 << 20
 #: Pairs whose cosine is taken at once: 64 MB at 512 dimensions.
 _SIMILARITY_CHUNK = 1 << 14
 
@@ -147,7 +148,7 @@ def block_in_detail(
     order = np.lexsort([*codes, *(view.number for view in views.values())])
     progress = Steps(on_progress, 2 * sum(len(view.texts) for view in views.values()))
 
-    proposed: list[tuple[str, Int64s, Int64s]] = []
+    proposed: list[tuple[str, Int64s]] = []
     searches: dict[str, Search] = {}
     vectors = np.zeros((len(first.texts), encoder.dimensions), np.float32)
     for rule, view in views.items():
@@ -158,7 +159,7 @@ def block_in_detail(
         near = search_neighbours(found, settings.n_neighbours, settings, on_progress=told)
         del found
         searches[rule] = near.search
-        proposed.append((rule, *_items_of(near, view.number, order, settings)))
+        proposed.append((rule, _items_of(near, view.number, order, settings)))
         del near
     oversized: dict[str, int] = {}
     is_visible = np.flatnonzero(first.number >= 0)
@@ -167,10 +168,11 @@ def block_in_detail(
         by_key = pairs_of_entries(own, n_items, settings.max_block, order)
         _report(rule, by_key, settings.max_block)
         oversized[rule] = oversized.get(rule, 0) + by_key.n_oversized_blocks
-        proposed.append((rule, by_key.left, by_key.right))
+        proposed.append((rule, by_key.left * n_items + by_key.right))
 
+    rules = [rule for rule, _ in proposed]
     pairs = unite(proposed, n_items, first.number, vectors)
-    counts = {rule: int((pairs.rule >> RULES.index(rule) & 1).sum()) for rule, _, _ in proposed}
+    counts = {rule: int(np.count_nonzero(pairs.rule & (1 << RULES.index(rule)))) for rule in rules}
     log.info("blocked %d items: %d pairs, %s", n_items, len(pairs), counts)
     return BlockingResult(pairs, encoder, first.number, vectors, counts, oversized, searches)
 
@@ -215,10 +217,8 @@ def prepared_encoder(encoder: Encoder | None, texts: Sequence[str], settings: Bl
     return encoder
 
 
-def _items_of(
-    found: Neighbours, number: Int64s, order: Int64s, settings: BlockingSettings
-) -> tuple[Int64s, Int64s]:
-    """Neighbours of texts in, pairs of the items that have these texts out.
+def _items_of(found: Neighbours, number: Int64s, order: Int64s, settings: BlockingSettings) -> Int64s:
+    """Neighbours of texts in, pairs of the items that have these texts out, as `pair_keys` does, ascending.
 
     An item meets at most `n_neighbours / rank` items of its text's neighbour of that rank (and one at the
     least), so that two texts with a thousand items each propose no million pairs: the two groups are joined
@@ -241,43 +241,73 @@ def _items_of(
         item = members[starts[text[link]] + place]
         other = members[starts[neighbour[link]] + (place + step) % sizes[neighbour[link]]]
         keys.append(pair_keys(item, other, len(number)))
-    left, right = np.divmod(distinct(np.concatenate(keys)), max(len(number), 1))
-    return left, right
+    ordered = np.concatenate(keys)
+    keys.clear()
+    ordered.sort()
+    return each_once(ordered)
 
 
 def unite(
-    proposed: Sequence[tuple[str, Int64s, Int64s]], n_items: int, number: Int64s, vectors: Float32s
+    proposed: list[tuple[str, Int64s]], n_items: int, number: Int64s, vectors: Float32s
 ) -> CandidatePairs:
-    """Every pair once, with the rules that proposed it and its cosine in the first view."""
-    # Pair and rule in one number: sorting numbers is far quicker than sorting by them, and needs no copies.
-    both = np.empty(sum(len(left) for _, left, _ in proposed), np.int64)
-    start = 0
-    for rule, left, right in proposed:
-        own = both[start : start + len(left)]
-        np.multiply(left, n_items << _RULE_BITS, out=own)
-        own += right << _RULE_BITS
-        own += RULES.index(rule)
-        start += len(left)
-    if not len(both):
-        return CandidatePairs.empty()
+    """Every pair once, with the rules that proposed it and its cosine in the first view.
+
+    Args:
+        proposed: rules with the keys of their pairs (`pair_keys`), each once; emptied, to let go of them.
+        n_items: number of items.
+        number: row of `vectors` for each item, -1 for none, shape (n_items,).
+        vectors: of the texts of the first view.
+    """
+    both = _with_rules(proposed, n_items)
     both.sort()
-    rules = _BITS[(both.view(np.uint8)[::8] if sys.byteorder == "little" else both) & (len(_BITS) - 1)]
-    both >>= _RULE_BITS
-    first = np.flatnonzero(np.diff(both, prepend=-1))
-    united: npt.NDArray[np.uint8] = np.bitwise_or.reduceat(rules, first)
-    left, right = np.divmod(both[first], n_items)
-    return CandidatePairs(left, right, cosines(number[left], number[right], vectors), united)
+    pieces = [slice(a, b) for a, b in pairwise(_ends_of_pieces(both))]
+    n_pairs = sum(len(each_once(both[piece] >> _RULE_BITS)) for piece in pieces)
+    left, right = (empty_column(n_pairs, np.int64) for _ in range(2))
+    similarity, rule = empty_column(n_pairs, np.float32), empty_column(n_pairs, np.uint8)
+    start = 0
+    for piece in pieces:
+        own = both[piece] >> _RULE_BITS
+        first = np.flatnonzero(np.diff(own, prepend=-1))
+        part = slice(start, start + len(first))
+        left[part], right[part] = np.divmod(own[first], n_items)
+        rule[part] = np.bitwise_or.reduceat(_BITS[both[piece] & (len(_BITS) - 1)], first)
+        similarity[part] = cosines(number[left[part]], number[right[part]], vectors)
+        start = part.stop
+    return CandidatePairs(left, right, similarity, rule)
 
 
-def cosines(a: Int64s, b: Int64s, vectors: Float32s) -> Float32s:
-    """Cosines of pairs of rows; 0 where one of them is no row (-1)."""
+def _with_rules(proposed: list[tuple[str, Int64s]], n_items: int) -> Int64s:
+    """Pair and rule in one number: numbers are sorted in place, far quicker than anything by numbers."""
+    both = np.empty(sum(len(keys) for _, keys in proposed), np.int64)
+    end = len(both)
+    while proposed:
+        rule, keys = proposed.pop()
+        own = both[end - len(keys) : end]
+        np.left_shift(keys, _RULE_BITS, out=own)
+        own += RULES.index(rule)
+        end -= len(keys)
+    return both
+
+
+def _ends_of_pieces(both: Int64s) -> list[int]:
+    """Where to cut ascending numbers of pairs and rules, so that no pair is cut in two."""
+    ends = [0]
+    while ends[-1] < len(both):
+        end = min(ends[-1] + _PAIRS_AT_ONCE, len(both))
+        ends.append(int(np.searchsorted(both, both[end - 1] | (len(_BITS) - 1), "right")))
+    return ends
+
+
+def cosines(a: Int64s, b: Int64s, vectors: Float32s, others: Float32s | None = None) -> Float32s:
+    """Cosines of pairs of rows, `b` of them in `others` where given; 0 where one of them is no row (-1)."""
+    others = vectors if others is None else others
     found = np.zeros(len(a), np.float32)
 
     def fill(start: int) -> None:
         part = slice(start, start + _SIMILARITY_CHUNK)
         is_known = (a[part] >= 0) & (b[part] >= 0)
         known = np.flatnonzero(is_known) + start
-        found[known] = np.einsum("ij,ij->i", vectors[a[known]], vectors[b[known]])
+        found[known] = np.einsum("ij,ij->i", vectors[a[known]], others[b[known]])
 
     with ThreadPoolExecutor(n_workers()) as pool:
         list(pool.map(fill, range(0, len(a), _SIMILARITY_CHUNK)))

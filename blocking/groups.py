@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from blocking.blocks import BlockingResult, cosines
-from blocking.keys import distinct, is_among, ranges, sorted_pairs
+from blocking.keys import distinct, ranges, sorted_pairs
 from blocking.neighbours import nearest_neighbours
 from blocking.pairs import RULES, CandidatePairs, Float32s, Int64s
 from blocking.settings import BlockingSettings, Progress
@@ -48,8 +48,7 @@ def block_between(
     item, other = _meetings(links, *_representatives(blocked, group, means, members, settings))
     left, right = np.minimum(item, other), np.maximum(item, other)
     key = distinct(left * len(group) + right)
-    key = key[~is_among(key, blocked.pairs.left * len(group) + blocked.pairs.right)]
-    left, right = np.divmod(key, len(group))
+    left, right = np.divmod(key[~blocked.pairs.has(key, len(group))], len(group))
     number = blocked.text_number
     log.info("between %d groups: %d links, %d more pairs", len(means), len(links), len(left))
     rule = np.full(len(left), 1 << RULES.index(BETWEEN_GROUPS), np.uint8)
@@ -66,15 +65,14 @@ def _means(blocked: BlockingResult, group: Int64s) -> tuple[Float32s, Int64s]:
     share = sparse.csr_array((ones, (group[members], blocked.text_number[members])), shape=shape)
     sums = np.asarray(share @ blocked.vectors, np.float32)
     length = np.linalg.norm(sums, axis=1, keepdims=True)
-    return np.divide(sums, length, out=np.zeros_like(sums), where=length > 0), members
+    return np.divide(sums, length, out=sums, where=length > 0), members
 
 
 def _representatives(
     blocked: BlockingResult, group: Int64s, means: Float32s, members: Int64s, settings: BlockingSettings
 ) -> tuple[Int64s, Int64s, Int64s]:
     """Items nearest to the mean of their group, group by group; where each group starts, how many it has."""
-    both = np.concatenate([means, blocked.vectors])
-    nearness = cosines(group[members], len(means) + blocked.text_number[members], both)
+    nearness = cosines(group[members], blocked.text_number[members], means, blocked.vectors)
     members = members[np.lexsort((members, -nearness, group[members]))]
     sizes = np.bincount(group[members], minlength=len(means))
     kept = members[ranges(sizes) < settings.n_representatives]

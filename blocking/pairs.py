@@ -9,6 +9,8 @@ import numpy.typing as npt
 
 from blocking.errors import BlockingError
 
+#: Pairs that are looked at at a time.
+_CHUNK = 1 << 20
 Int64s = npt.NDArray[np.int64]
 Float32s = npt.NDArray[np.float32]
 
@@ -50,17 +52,44 @@ class CandidatePairs:
             raise BlockingError("candidate pairs need left < right")
         if self.left[0] < 0:
             raise BlockingError("candidate pairs need item numbers of 0 or more")
-        step = np.diff(self.left)
-        if not np.all((step > 0) | ((step == 0) & (np.diff(self.right) > 0))):
+        if not all(map(self._is_ordered, range(0, len(self), _CHUNK))):
             raise BlockingError("candidate pairs need each pair once, ordered by (left, right)")
-        if np.abs(self.similarity).max() > 1.0001:
+        if max(self.similarity.max(), -self.similarity.min()) > 1.0001:
             raise BlockingError("similarity must lie in [-1, 1]")
 
     def __len__(self) -> int:
         return len(self.left)
+
+    def _is_ordered(self, start: int) -> bool:
+        """Whether some pairs, and the first after them, are in order."""
+        part = slice(start, start + _CHUNK + 1)
+        step = np.diff(self.left[part])
+        return bool(np.all((step > 0) | ((step == 0) & (np.diff(self.right[part]) > 0))))
+
+    def has(self, keys: Int64s, n_items: int) -> npt.NDArray[np.bool_]:
+        """Which of some pairs are among these; they come as `left * n_items + right`, ascending."""
+        at = places_among(keys, self.left, self.right, n_items)
+        found = np.zeros(len(keys), bool)
+        within = np.flatnonzero(at < len(self))
+        at = at[within]
+        found[within] = self.left[at] * n_items + self.right[at] == keys[within]
+        return found
 
     @classmethod
     def empty(cls) -> CandidatePairs:
         """No pairs at all."""
         none = np.empty(0, np.int64)
         return cls(none, none, np.empty(0, np.float32), np.empty(0, np.uint8))
+
+
+def places_among(keys: Int64s, left: Int64s, right: Int64s, n_items: int) -> Int64s:
+    """Where ascending keys, `left * n_items + right`, go among ordered pairs; which are many."""
+    places = np.full(len(keys), len(left), np.int64)
+    done = 0
+    for start in range(0, len(left), _CHUNK):
+        part = slice(start, start + _CHUNK)
+        own = left[part] * n_items + right[part]
+        end = int(np.searchsorted(keys, own[-1], "right"))
+        places[done:end] = start + np.searchsorted(own, keys[done:end])
+        done = end
+    return places

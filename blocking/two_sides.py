@@ -85,8 +85,8 @@ def block_two(
         mine = KeyEntries(entries.item[is_left], entries.code[is_left])
         theirs = KeyEntries(entries.item[~is_left] - n_left, entries.code[~is_left])
         proposed.append((rule, *_joined(mine, theirs, settings.max_block)))
-    shifted = [(rule, a, b + n_left) for rule, a, b in proposed]
-    pairs = unite(shifted, n_left + n_right, *first)
+    n_items = n_left + n_right
+    pairs = unite([(rule, a * n_items + b + n_left) for rule, a, b in proposed], n_items, *first)
     log.info("blocked %d items against %d: %d pairs", n_left, n_right, len(pairs))
     return pairs
 

@@ -1,13 +1,16 @@
-"""Vectors of many texts: in memory while they are few, else in a file that the system maps into memory."""
+"""Large arrays: in memory while they are small, else in a file that the system maps into memory."""
 
 from __future__ import annotations
 
 import logging
+import math
 import os
 import tempfile
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from blocking.engine import current, slices
 from blocking.memory import at_once
@@ -17,7 +20,7 @@ from blocking.settings import Progress
 
 log = logging.getLogger(__name__)
 
-#: Bytes above which vectors are mapped: then the system can put them aside where memory runs short.
+#: Bytes above which an array is mapped: then the system can put them aside where memory runs short.
 MAPPED_BYTES = 1 << 28
 #: Texts encoded at a time, and the bytes that each takes: some 300 n-grams of 8 bytes, three times over while
 #: they are sorted and counted, and the vector.
@@ -43,18 +46,28 @@ def _encode(encoder: Encoder, texts: Sequence[str], on_progress: Progress | None
 
 
 def empty_table(n_rows: int, dimensions: int) -> Float32s:
-    """A table to be filled, float32; a large one in a file without a name, which goes with it.
+    """A table to be filled, float32, as `empty_array` makes it."""
+    return empty_array((n_rows, dimensions), np.float32)
+
+
+def empty_column(n: int, dtype: npt.DTypeLike) -> npt.NDArray[Any]:
+    """A column to be filled, as `empty_array` makes it."""
+    return empty_array((n,), dtype)
+
+
+def empty_array(shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
+    """An array to be filled; a large one in a file without a name, which goes with it.
 
     Where the temporary folder has no room for it, it is held in memory: a mapped file that outgrows its disk
     would end the process.
     """
-    size = n_rows * dimensions * np.dtype(np.float32).itemsize
+    size = math.prod(shape) * np.dtype(dtype).itemsize
     if size > at_once(MAPPED_BYTES, 1) and hasattr(os, "posix_fallocate"):
-        with tempfile.TemporaryFile(prefix="affil-vectors-") as file:
+        with tempfile.TemporaryFile(prefix="affil-arrays-") as file:
             try:
                 os.posix_fallocate(file.fileno(), 0, size)
             except OSError as error:
-                log.info("vectors are held in memory, not in %s: %s", tempfile.gettempdir(), error)
+                log.info("an array is held in memory, not in %s: %s", tempfile.gettempdir(), error)
             else:
-                return np.memmap(file, np.float32, "r+", shape=(n_rows, dimensions))
-    return np.empty((n_rows, dimensions), np.float32)
+                return np.memmap(file, dtype, "r+", shape=shape)
+    return np.empty(shape, dtype)

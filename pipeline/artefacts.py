@@ -27,6 +27,7 @@ from pipeline.records import (
     Mentions,
     ScoredPairs,
     SetAside,
+    not_rescored,
 )
 from pipeline.rows import StagedRows, list_of, tuples_of
 
@@ -171,7 +172,8 @@ def blocked_form(encoder: Encoder) -> Form[BlockingResult]:
         }
 
     def unpack(kept: Artefact) -> BlockingResult:
-        pairs = CandidatePairs(*(kept.array(field.name) for field in fields(CandidatePairs)))
+        names = [field.name for field in fields(CandidatePairs)]
+        pairs = CandidatePairs(*(kept.array(name, is_mapped=True) for name in names))
         text_number, vectors = kept.array("text_number"), kept.array("vectors", is_mapped=True)
         counts = {name: kept.values[name] for name in ("n_pairs_by_rule", "n_oversized_blocks")}
         used = encoder
@@ -182,7 +184,9 @@ def blocked_form(encoder: Encoder) -> Form[BlockingResult]:
         return BlockingResult(pairs, used, text_number, vectors, searches=searches, **counts)
 
     def lighten(blocked: BlockingResult, kept: Artefact) -> BlockingResult:
-        return replace(blocked, vectors=kept.array("vectors", is_mapped=True))
+        names = [field.name for field in fields(CandidatePairs)]
+        pairs = CandidatePairs(*(kept.array(name, is_mapped=True) for name in names))
+        return replace(blocked, pairs=pairs, vectors=kept.array("vectors", is_mapped=True))
 
     return Form(pack, unpack, lighten)
 
@@ -202,14 +206,22 @@ def scored_form(pairs: CandidatePairs | None = None) -> Form[ScoredPairs]:
         }
 
     def unpack(kept: Artefact) -> ScoredPairs:
-        known = {name: kept.array(name) if pairs is None else getattr(pairs, name) for name in columns}
-        logit, combination = kept.array("logit"), kept.values["combination"]
-        rescored = np.full(len(logit), np.nan)
-        rescored[kept.array("chosen")] = kept.array("rescored")
+        known = {
+            name: kept.array(name, is_mapped=True) if pairs is None else getattr(pairs, name)
+            for name in columns
+        }
+        logit, combination = kept.array("logit", is_mapped=True), kept.values["combination"]
+        rescored, chosen = not_rescored(len(logit)), kept.array("chosen")
+        if len(chosen):
+            rescored = rescored.copy()
+            rescored[chosen] = kept.array("rescored")
         combined = combination and Combination(**combination)
         return ScoredPairs(**known, logit=logit, rescored=rescored, combination=combined)
 
-    return Form(pack, unpack)
+    def lighten(scored: ScoredPairs, kept: Artefact) -> ScoredPairs:
+        return replace(scored, logit=kept.array("logit", is_mapped=True))
+
+    return Form(pack, unpack, lighten)
 
 
 def linking_form(facts: RegistryFacts, settings: LinkingSettings) -> Form[Linking]:

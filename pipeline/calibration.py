@@ -9,13 +9,15 @@ that share is estimated from the corpus itself by expectation maximisation (Saer
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
 
+from blocking.vectors import empty_column
 from pipeline.errors import UsageError
 from pipeline.records import Float64s, Matches, ScoredPairs
 
@@ -26,6 +28,10 @@ _PRIOR_PAIRS = 2_000
 _MOST_SHIFT = float(np.log(5))
 #: Log-odds are counted in bins of this width, so that tens of millions of pairs take no time.
 _BIN = 0.01
+#: Log-odds beyond which nothing is told apart.
+_MOST_LOGIT = 20
+#: Pairs that are looked at at a time.
+_CHUNK = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -119,33 +125,51 @@ def calibrate(
     """
     settings = settings or CalibrationSettings()
     scaling = PlattScaling.load(settings.file)
-    logit = scaling.apply(scored.logit)
-    asked = ~np.isnan(scored.rescored)
-    second = scored.rescored[asked]
+    parts = [slice(start, start + _CHUNK) for start in range(0, len(scored), _CHUNK)]
+    logits = partial(_logits, scored, scaling, settings)
+    if shift is None:
+        share = scaling.match_share if settings.adapt_to_corpus else None
+        shift = 0.0 if share is None else corpus_shift(map(logits, parts), share)
+    probability = empty_column(len(scored), np.float64)
+    for part in parts:
+        probability[part] = sigmoid(logits(part) + shift)
+    return Matches(scored, probability, shift)
+
+
+def _logits(
+    scored: ScoredPairs, scaling: PlattScaling, settings: CalibrationSettings, part: slice
+) -> Float64s:
+    """Calibrated log-odds of some pairs, before the shift."""
+    own, rescored = scored.logit[part], scored.rescored[part]
+    logit = scaling.apply(own)
+    asked = ~np.isnan(rescored)
+    second = rescored[asked]
     if scored.combination is not None:
-        logit[asked] = scored.combination.apply(scored.logit[asked], second)
+        logit[asked] = scored.combination.apply(own[asked], second)
     else:
         second = settings.reranker_slope * second + settings.reranker_intercept
         logit[asked] = (1 - settings.reranker_weight) * logit[asked] + settings.reranker_weight * second
-    if shift is None:
-        share = scaling.match_share if settings.adapt_to_corpus else None
-        shift = 0.0 if share is None else corpus_shift(logit, share)
-    return Matches(scored, sigmoid(logit + shift), shift)
+    return logit
 
 
-def corpus_shift(logit: Float64s, match_share: float) -> float:
+def corpus_shift(logits: Iterable[Float64s], match_share: float) -> float:
     """What to add to calibrated log-odds of a corpus whose share of matches is its own.
 
     Args:
-        logit: calibrated where a share of `match_share` of the pairs are matches, shape (n,).
+        logits: calibrated where a share of `match_share` of the pairs are matches, some pairs at a time.
         match_share: of the pairs that the calibration was fitted on.
 
     Returns:
         The shift of log-odds at which the mean probability is the share that it stands for.
     """
-    bins = np.round(np.clip(logit, -20, 20) / _BIN).astype(np.int64)
-    values, counts = np.unique(bins, return_counts=True)
-    prior, shift, total = np.log(match_share / (1 - match_share)), 0.0, len(logit) + _PRIOR_PAIRS
+    n_bins = round(_MOST_LOGIT / _BIN)
+    counts = np.zeros(2 * n_bins + 1, np.int64)
+    for logit in logits:
+        bins = np.round(np.clip(logit, -_MOST_LOGIT, _MOST_LOGIT) / _BIN).astype(np.int64)
+        counts += np.bincount(bins + n_bins, minlength=len(counts))
+    filled = np.flatnonzero(counts)
+    values, counts = filled - n_bins, counts[filled]
+    prior, shift, total = np.log(match_share / (1 - match_share)), 0.0, counts.sum() + _PRIOR_PAIRS
     for _ in range(1000):
         found = sigmoid(np.asarray(values * _BIN + shift, np.float64))
         expected = counts @ found + _PRIOR_PAIRS * match_share

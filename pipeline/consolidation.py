@@ -19,6 +19,9 @@ from pipeline.lexicon import Lexicon, keys_of
 from pipeline.records import MAIN, Float64s, Forms, Int64s, Matches, Mention, Mentions, RegistryRecord
 from pipeline.text import abbreviations, split_words
 
+#: Pairs that are looked at at a time.
+_CHUNK = 1 << 20
+
 
 @dataclass(frozen=True)
 class CanonicalSettings:
@@ -130,16 +133,17 @@ def membership(n: int, matches: Matches, label: Int64s) -> tuple[Float64s, Float
     For a mention that stands alone the first is the probability that it does: one minus its best pair with
     any other; the second is NaN.
     """
-    left, right, p = matches.pairs.left, matches.pairs.right, matches.probability
-    inside = label[left] == label[right]
-    ends = np.r_[left[inside], right[inside]]
-    twice = np.r_[p[inside], p[inside]]
-    n_links = np.bincount(ends, minlength=n)
-    mean = np.bincount(ends, twice, n) / np.maximum(n_links, 1)
-    best = np.zeros(n)
-    np.maximum.at(best, ends, twice)
-    outside = np.zeros(n)
-    np.maximum.at(outside, np.r_[left[~inside], right[~inside]], np.r_[p[~inside], p[~inside]])
+    n_links, total, best, outside = np.zeros(n, np.int64), np.zeros(n), np.zeros(n), np.zeros(n)
+    for start in range(0, len(matches), _CHUNK):
+        part = slice(start, start + _CHUNK)
+        left, right, p = matches.pairs.left[part], matches.pairs.right[part], matches.probability[part]
+        inside = label[left] == label[right]
+        for end in left, right:
+            n_links += np.bincount(end[inside], minlength=n)
+            total += np.bincount(end[inside], p[inside], n)
+            np.maximum.at(best, end[inside], p[inside])
+            np.maximum.at(outside, end[~inside], p[~inside])
+    mean = total / np.maximum(n_links, 1)
     alone = np.bincount(label, minlength=label.max() + 1 if n else 0)[label] == 1 if n else np.empty(0, bool)
     mean = np.where(alone, 1 - outside, mean)
     return mean, np.where(alone, np.nan, best)

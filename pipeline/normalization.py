@@ -4,19 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from pipeline.concepts import concept_text, name_key
 from pipeline.known_names import BUILT_IN, KnownNames
 from pipeline.lexicon import Lexicon, initials
+from pipeline.processes import in_processes
 from pipeline.recognition import recognize
-from pipeline.records import MAIN, Forms, Mention, Mentions
+from pipeline.records import MAIN, Forms, KnownRecords, Mention, Mentions, Progress
 from pipeline.text import compare_all, display, transliterate
 
 #: Key rules, by the name under which blocking reports them.
 SAME_FORM, ACRONYM_PLACE, SHARED_KEY = "same_form", "acronym_place", "shared_key"
 KNOWN_NAME = "known_name"
+#: Mentions handed over to a process at a time.
+_CHUNK = 5_000
 
 
 #: The name under which settings ask for no table of known names.
@@ -39,45 +44,83 @@ class NormalizationSettings:
     known_names: str = BUILT_IN
 
 
-def normalize(mentions: Mentions, settings: NormalizationSettings | None = None) -> Forms:
+def normalize(
+    mentions: Mentions, settings: NormalizationSettings | None = None, on_progress: Progress | None = None
+) -> Forms:
     """Mentions become forms: display for people, compare for models, keys for blocking."""
     settings = settings or NormalizationSettings()
     items = mentions.mention
-    organization = compare_all([m.organization for m in items])
-    context = compare_all([m.context for m in items])
-    concept, context_concept = ([concept_text(text) for text in texts] for texts in (organization, context))
     names = load_known_names(settings)
-    forms = Forms(
-        display=[display(m.organization) for m in items],
-        context=context,
-        organization=organization,
-        concept=concept,
-        context_concept=context_concept,
-        units=compare_all([" ".join(m.units) for m in items]),
-        acronyms=[tuple(a.replace(".", "").upper() for a in m.acronyms) for m in items],
+    columns: dict[str, list[Any]] = {name: [] for name in (*_TEXTS, *_rules(settings))}
+    known: list[KnownRecords] = []
+    for part in in_processes(partial(_normalize_chunk, settings=settings), items, _CHUNK):
+        for name, column in columns.items():
+            column.extend(part.columns[name])
+        known += [part.known] if part.known else []
+        if on_progress:
+            on_progress(len(columns["context"]), len(items))
+    keys = {rule: columns.pop(rule) for rule in _rules(settings)}
+    if settings.use_transliteration:
+        keys[SHARED_KEY] = _transcriptions(columns["organization"])
+    return Forms(
+        **columns,
+        acronyms=[_acronyms(m) for m in items],
         city=[m.city for m in items],
         region=[m.region for m in items],
         country_code=[m.country_code for m in items],
         is_main=np.array([m.role == MAIN for m in items], bool),
-        keys={},
-        known=(
-            recognize(names, concept, context_concept, [(m.country_code, m.city) for m in items])
-            if names
-            else None
-        ),
+        keys=keys,
+        known=KnownRecords([], [], [], [], [], names.source).joined(*known) if names else None,
     )
-    if settings.use_known_name:
-        known = forms.known.organization if forms.known else [()] * len(forms)
-        forms.keys[KNOWN_NAME] = [tuple(map(str, records)) for records in known]
-    if settings.use_same_form:
-        forms.keys[SAME_FORM] = [_same_form(o, m) for o, m in zip(organization, items, strict=True)]
-    if settings.use_acronym_place:
-        forms.keys[ACRONYM_PLACE] = [
-            _acronym_place(a, o, m) for a, o, m in zip(forms.acronyms, organization, items, strict=True)
-        ]
-    if settings.use_transliteration:
-        forms.keys[SHARED_KEY] = _transcriptions(organization)
-    return forms
+
+
+#: Columns of forms that are made text by text.
+_TEXTS = ("display", "context", "organization", "concept", "context_concept", "units")
+
+
+class _Part(NamedTuple):
+    """What is made of some mentions: `_TEXTS` and keys by their rule, and what is known of them."""
+
+    columns: dict[str, list[Any]]
+    known: KnownRecords | None
+
+
+def _rules(settings: NormalizationSettings) -> list[str]:
+    """Key rules whose keys depend on one mention alone."""
+    asked = {
+        KNOWN_NAME: settings.use_known_name,
+        SAME_FORM: settings.use_same_form,
+        ACRONYM_PLACE: settings.use_acronym_place,
+    }
+    return [rule for rule, is_used in asked.items() if is_used]
+
+
+def _normalize_chunk(items: Sequence[Mention], settings: NormalizationSettings) -> _Part:
+    organization = compare_all([m.organization for m in items])
+    context = compare_all([m.context for m in items])
+    concept, context_concept = ([concept_text(text) for text in texts] for texts in (organization, context))
+    display_of = [display(m.organization) for m in items]
+    units = compare_all([" ".join(m.units) for m in items])
+    names = load_known_names(settings)
+    places = [(m.country_code, m.city) for m in items]
+    known = recognize(names, concept, context_concept, places) if names else None
+    texts = (display_of, context, organization, concept, context_concept, units)
+    columns: dict[str, list[Any]] = dict(zip(_TEXTS, texts, strict=True))
+    rules = _rules(settings)
+    if KNOWN_NAME in rules:
+        records = known.organization if known else [()] * len(items)
+        columns[KNOWN_NAME] = [tuple(map(str, own)) for own in records]
+    if SAME_FORM in rules:
+        columns[SAME_FORM] = [_same_form(o, m) for o, m in zip(organization, items, strict=True)]
+    if ACRONYM_PLACE in rules:
+        both = zip(organization, items, strict=True)
+        columns[ACRONYM_PLACE] = [_acronym_place(_acronyms(m), o, m) for o, m in both]
+    return _Part(columns, known)
+
+
+def _acronyms(mention: Mention) -> tuple[str, ...]:
+    """Acronyms that a string states for the organisation, in capitals and without full stops."""
+    return tuple(a.replace(".", "").upper() for a in mention.acronyms)
 
 
 def load_known_names(settings: NormalizationSettings) -> KnownNames | None:

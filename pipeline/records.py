@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from blocking.pairs import places_among
+from blocking.vectors import empty_column
 from pipeline.errors import AffilError
 
 Int64s = npt.NDArray[np.int64]
@@ -148,10 +150,12 @@ class KnownRecords:
     city: list[str | None]
     table: str
 
-    def joined(self, other: KnownRecords) -> KnownRecords:
+    def joined(self, *others: KnownRecords) -> KnownRecords:
         """What one table says of these and of other mentions, one after the other."""
         names = [f.name for f in fields(KnownRecords) if f.name != "table"]
-        columns: dict[str, Any] = {name: [*getattr(self, name), *getattr(other, name)] for name in names}
+        columns: dict[str, Any] = {
+            name: [value for known in (self, *others) for value in getattr(known, name)] for name in names
+        }
         return KnownRecords(**columns, table=self.table)
 
 
@@ -256,19 +260,26 @@ class ScoredPairs:
         # Both are ordered: where the others go is found, and no column is held twice.
         n_items = 1 + max(int(self.right.max(initial=0)), int(other.right.max(initial=0)))
         keys = other.left * n_items + other.right
-        place = np.searchsorted(self.left * n_items + self.right, keys) + np.arange(len(other))
+        place = places_among(keys, self.left, self.right, n_items) + np.arange(len(other))
         is_own = np.ones(len(self) + len(other), bool)
         is_own[place] = False
 
         def merged(name: str) -> Any:
             own, others = getattr(self, name), getattr(other, name)
-            column = np.empty(len(is_own), own.dtype)
+            if own.strides == others.strides == (0,):
+                return not_rescored(len(is_own))
+            column = empty_column(len(is_own), own.dtype)
             column[is_own], column[place] = own, others
             return column
 
         names = ("left", "right", "similarity", "rule", "logit", "rescored")
         ordered: dict[str, Any] = {name: merged(name) for name in names}
         return ScoredPairs(**ordered, combination=self.combination)
+
+
+def not_rescored(n: int) -> Float64s:
+    """What `ScoredPairs.rescored` is where no reranker was asked: NaN for all pairs, in the room of one."""
+    return np.broadcast_to(np.float64(np.nan), (n,))
 
 
 @dataclass(frozen=True)

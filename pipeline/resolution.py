@@ -45,6 +45,7 @@ from pipeline.clustering import (
     cluster_vectors,
     must_groups,
     set_siblings_apart,
+    within_reach,
 )
 from pipeline.consolidation import Consolidated, consolidate, mention_ids
 from pipeline.errors import UsageError
@@ -117,7 +118,8 @@ def resolve(
     cleaned = stage.run("clean", partial(clean, strings, settings.cleaning), cleaned_form(strings))
     mentions = stage.run("parse", partial(parse, cleaned, settings.parsing), mentions_form(strings))
     held, keys = _held(constraints, judgements, mentions)
-    forms = stage.run("normalize", lambda _: normalize(mentions, settings.normalization), FORMS)
+    del cleaned  # Millions of texts.
+    forms = stage.run("normalize", partial(normalize, mentions, settings.normalization), FORMS)
     encoder = models.encoder or load_named_encoder(settings.blocking, len(forms))
     candidates = partial(block_in_detail, forms.views, forms.keys, settings.blocking, encoder=encoder)
     blocked = stage.run("block", lambda tick: candidates(on_progress=tick), blocked_form(encoder))
@@ -267,10 +269,15 @@ def _cluster(
     linking: Linking | None = None,
     tick: Progress | None = None,
 ) -> Clusters:
-    pairs = matches.pairs
+    n, pairs = len(mentions), matches.pairs
     held = linking.held(pairs.left, pairs.right, held) if linking else held
-    evidence = set_siblings_apart(pairs.left, pairs.right, matches.probability, mentions.affiliation)
-    found = cluster(len(mentions), *evidence, settings.clustering, constraints=held, on_progress=tick)
+    least = settings.clustering.min_match_probability
+    near = within_reach(
+        *(n, pairs.left, pairs.right, matches.probability), min_probability=least, constraints=held
+    )
+    evidence = pairs.left[near], pairs.right[near], matches.probability[near]
+    evidence = set_siblings_apart(*evidence, mentions.affiliation)
+    found = cluster(n, *evidence, settings.clustering, constraints=held, on_progress=tick)
     if linking is None:
         return found
     return replace(found, label=linking.merged(found.label, (held.cannot_left, held.cannot_right)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import logging
 import re
 import resource
@@ -37,6 +38,7 @@ class StageLog:
         seconds = time.perf_counter() - begin
         entry = {"name": name, "seconds": round(seconds, 3), "peak_memory_mb": peak_memory_mb()}
         self.stages.append(entry | {"is_reused": is_reused})
+        _give_back_memory()
         log.info("%s: %.2f s%s", name, seconds, " (kept from before)" if is_reused else "")
 
     def run(self, name: str, make: Callable[[Progress | None], T], form: Any = None) -> T:
@@ -48,6 +50,19 @@ class StageLog:
     def seconds(self) -> float:
         """Seconds of all stages."""
         return round(sum(float(s["seconds"]) for s in self.stages), 3)
+
+
+def _give_back_memory() -> None:
+    """Memory that a stage had and freed goes back to the system, not to the heaps that keep it for the next.
+
+    Of 100,000 strings these hold 200 MB after blocking.
+    """
+    if "pyarrow" in sys.modules:
+        sys.modules["pyarrow"].default_memory_pool().release_unused()
+    # Of the C library of GNU alone.
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
+    if trim is not None:
+        trim(0)
 
 
 def peak_memory_mb() -> int:

@@ -136,8 +136,7 @@ def pairs_frame(matches: Matches, found: Consolidated) -> pd.DataFrame:
     import pandas as pd
 
     pairs = matches.pairs
-    # As categories: millions of pairs name each mention many times over.
-
+    # As categories: millions of pairs name each mention many times over. Columns are shared, not copied.
     kind = pd.CategoricalDtype(pd.Index(found.mention_id))
     names = {
         bits: "+".join(r for i, r in enumerate(RULES) if bits >> i & 1)
@@ -156,7 +155,8 @@ def pairs_frame(matches: Matches, found: Consolidated) -> pd.DataFrame:
             "logit": pairs.logit,
             "rescored_logit": pairs.rescored,
             "probability": matches.probability,
-        }
+        },
+        copy=False,
     )
 
 

@@ -2,7 +2,7 @@
 
 from pipeline.clustering.constraints import ConstraintConflictError, Constraints, must_groups
 from pipeline.clustering.kmeans import cluster_vectors
-from pipeline.clustering.partition import Clusters, cluster
+from pipeline.clustering.partition import Clusters, cluster, within_reach
 from pipeline.clustering.settings import CLUSTERERS, KMEANS, ClusteringSettings
 from pipeline.clustering.siblings import mates, set_siblings_apart
 
@@ -18,4 +18,5 @@ __all__ = [
     "mates",
     "must_groups",
     "set_siblings_apart",
+    "within_reach",
 ]

@@ -69,6 +69,13 @@ def component_of(n: int, left: npt.NDArray[Any], right: npt.NDArray[Any]) -> Int
     return component.astype(np.int64)
 
 
+def component_of_any(n: int, left: npt.NDArray[Any], right: npt.NDArray[Any]) -> Int64s:
+    """As `component_of`, for edges in any order, with repeats and loops."""
+    matrix = coo_array((np.ones(len(left), np.int8), (left, right)), shape=(n, n))
+    component: npt.NDArray[Any] = connected_components(matrix.tocsr(), directed=False)[1]
+    return component.astype(np.int64)
+
+
 def add_up(
     n: int, left: npt.NDArray[Any], right: npt.NDArray[Any], value: Float64s
 ) -> tuple[npt.NDArray[Any], npt.NDArray[Any], Float64s]:

@@ -15,12 +15,14 @@ from pipeline.clustering.by_component import linked_by_component
 from pipeline.clustering.components import components, is_chain, is_forbidden, split
 from pipeline.clustering.constraints import Constraints, contract, must_groups
 from pipeline.clustering.density import density_clusters
-from pipeline.clustering.graph import Graph, canonical
+from pipeline.clustering.graph import ROUNDING, Graph, canonical, component_of_any
 from pipeline.clustering.settings import ClusteringSettings
 from pipeline.errors import AffilError, UsageError
 from pipeline.records import Float64s, Int64s, Progress
 
 log = logging.getLogger(__name__)
+#: Pairs that are looked at at a time.
+_CHUNK = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -137,6 +139,48 @@ def cluster(
         *(n, len(left), clusters.n_clusters, clusters.largest_cluster, clusters.largest_component),
     )
     return clusters
+
+
+def within_reach(
+    n: int,
+    left: Int64s,
+    right: Int64s,
+    probability: npt.NDArray[np.floating[Any]],
+    *,
+    min_probability: float,
+    constraints: Constraints | None = None,
+) -> Int64s:
+    """Numbers of the pairs that a clusterer can need, ascending: the others lie between what never merges.
+
+    No clusterer joins items between which no chain of must-links and of pairs of at least `min_probability`
+    runs, so that a pair across two such components decides nothing. Of a corpus these are most pairs, and
+    without them a graph of tens of millions fits into memory. What is set apart afterwards (siblings, groups
+    known to be two) makes components smaller, never larger.
+
+    Args:
+        n: number of items.
+        left, right: as for `cluster`.
+        probability: as for `cluster`.
+        min_probability: least probability of a merge.
+        constraints: what else joins items.
+    """
+    near = [
+        start + np.flatnonzero(probability[start : start + _CHUNK] >= min_probability - ROUNDING)
+        for start in range(0, len(left), _CHUNK)
+    ]
+    linked = np.concatenate([np.empty(0, np.int64), *near])
+    ends = [(left[linked], right[linked])]
+    if constraints is not None and len(constraints):
+        group = must_groups(n, constraints)
+        ends.append((np.arange(n), np.unique(group, return_index=True)[1][group]))
+    a, b = (np.concatenate(side).astype(np.int32) for side in zip(*ends, strict=True))
+    component = component_of_any(n, a, b)
+    inside = [
+        start + np.flatnonzero(component[left[part]] == component[right[part]])
+        for start in range(0, len(left), _CHUNK)
+        for part in [slice(start, start + _CHUNK)]
+    ]
+    return np.concatenate([np.empty(0, np.int64), *inside])
 
 
 def _graph(

@@ -76,7 +76,8 @@ class Candidates:
             found = self._nearest(rule, encoded[rule][1], breadth)
             proposed.append(self._by_text(rule, texts.number, found, breadth.max_same_text))
         proposed += [self._by_key(rule, keys[rule], breadth.max_block) for rule in KEY_RULES if rule in keys]
-        pairs = [(p.rule, p.new, p.old + n_new) for p in proposed]
+        n_items = n_new + self.n_mentions
+        pairs = [(p.rule, p.new * n_items + p.old + n_new) for p in proposed]
         first = next(iter(views))
         # Vectors of the new texts, then those of the index that some pair needs.
         used = np.unique(np.concatenate([p.old for p in proposed]))
@@ -87,7 +88,7 @@ class Candidates:
         row[:n_new] = number
         row[n_new + used[text >= 0]] = len(vectors) + again
         both = np.concatenate([vectors, self.vectors(first)[own].astype(np.float32)])
-        return unite(pairs, n_new + self.n_mentions, row, both)
+        return unite(pairs, n_items, row, both)
 
     @property
     def n_mentions(self) -> int:

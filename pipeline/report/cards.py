@@ -9,7 +9,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.report.evidence import Evidence, Int64s, floats, strongest_first, weakest_links
+from pipeline.report.evidence import (
+    MIN_NEAR_MISS_PROBABILITY,
+    Evidence,
+    Int64s,
+    floats,
+    strongest_first,
+    weakest_links,
+)
 from pipeline.report.registry_entry import RegistryEntry, registry_entry
 from pipeline.report.wording import (
     Piece,
@@ -24,9 +31,6 @@ from pipeline.report.wording import (
     shorten,
     sureness,
 )
-
-#: Below this probability a pair of different institutions is no near miss.
-MIN_NEAR_MISS_PROBABILITY = 0.05
 
 # The links that are shown of an institution with many.
 _STRONGEST = ("Strongest link", "Second strongest")

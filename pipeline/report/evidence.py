@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,13 @@ from pipeline.errors import UsageError
 Int64s = npt.NDArray[np.int64]
 Float64s = npt.NDArray[np.float64]
 
+#: Below this probability a pair of different institutions is no near miss.
+MIN_NEAR_MISS_PROBABILITY = 0.05
+#: Edges of the chart of pairs by their probability; the last bin takes 1.0 in.
+PAIR_EDGES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
+#: Pairs that are looked at at a time.
+_CHUNK = 1 << 20
+
 
 @dataclass(frozen=True)
 class Evidence:
@@ -22,9 +29,11 @@ class Evidence:
 
     Attributes:
         entity: the row in `institutions` of each mention, -1 for none, shape (n_mentions,).
-        left, right: the rows in `mentions` of each pair that has both ends there, shape (n_pairs,).
+        left, right: the rows in `mentions` of each pair that has both ends there and is inside an
+            institution or a near miss, shape (n shown,); of a corpus these are few.
         rule: what proposed each pair; similarity, probability: of each pair, NaN where unknown.
         is_inside: whether both ends of a pair belong to one institution.
+        n_pairs: all pairs by their probability (`PAIR_EDGES`): those inside institutions, and the others.
     """
 
     mentions: pd.DataFrame
@@ -36,6 +45,7 @@ class Evidence:
     similarity: Float64s
     probability: Float64s
     is_inside: npt.NDArray[np.bool_]
+    n_pairs: Int64s
 
 
 def gather(mentions: pd.DataFrame, institutions: pd.DataFrame, pairs: pd.DataFrame) -> Evidence:
@@ -48,20 +58,38 @@ def gather(mentions: pd.DataFrame, institutions: pd.DataFrame, pairs: pd.DataFra
     institutions = _by_id(institutions, "entity_id", "institutions")
     entity = _rows(institutions["entity_id"], mentions["entity_id"])
     index = pd.Index(mentions["mention_id"])
-    left, right = _rows(index, pairs["left_mention_id"]), _rows(index, pairs["right_mention_id"])
-    is_known = (left >= 0) & (right >= 0)
-    left, right = left[is_known], right[is_known]
+    ends = [_coded_rows(index, pairs[f"{side}_mention_id"]) for side in ("left", "right")]
+    kept, n_pairs = [np.empty((3, 0), np.int64)], np.zeros((2, len(PAIR_EDGES)), np.int64)
+    for start in range(0, len(pairs), _CHUNK):
+        left, right = (rows[codes[start : start + _CHUNK]] for rows, codes in ends)
+        probability = floats(pairs["probability"].iloc[start : start + _CHUNK])
+        is_known = (left >= 0) & (right >= 0) & ~np.isnan(probability)
+        is_inside = is_known & (entity[left] >= 0) & (entity[left] == entity[right])
+        for place, chosen in enumerate((is_inside, is_known & ~is_inside)):
+            n_pairs[place] += histogram(probability[chosen], PAIR_EDGES)
+        near = np.flatnonzero(is_inside | (is_known & (probability >= MIN_NEAR_MISS_PROBABILITY)))
+        both = np.sort(np.stack([left[near], right[near]]), axis=0)
+        kept.append(np.concatenate([both, start + near[None]]))
+    left, right, number = np.concatenate(kept, axis=1)
+    pairs = pairs.iloc[number]
     return Evidence(
         mentions=mentions,
         institutions=institutions,
         entity=entity,
-        left=np.minimum(left, right),
-        right=np.maximum(left, right),
-        rule=pairs["rule"][is_known],
-        similarity=floats(pairs["similarity"])[is_known],
-        probability=floats(pairs["probability"])[is_known],
+        left=left,
+        right=right,
+        rule=pairs["rule"],
+        similarity=floats(pairs["similarity"]),
+        probability=floats(pairs["probability"]),
         is_inside=(entity[left] >= 0) & (entity[left] == entity[right]),
+        n_pairs=n_pairs,
     )
+
+
+def histogram(values: Float64s, edges: Sequence[float]) -> Int64s:
+    """How many values lie from each edge to the next, the last one open; shape (len(edges),)."""
+    number = np.searchsorted(np.array(edges), values, side="right") - 1
+    return np.bincount(np.clip(number, 0, len(edges) - 1), minlength=len(edges)).astype(np.int64)
 
 
 def floats(column: pd.Series[Any]) -> Float64s:
@@ -73,6 +101,14 @@ def _by_id(table: pd.DataFrame, column: str, name: str) -> pd.DataFrame:
     if table[column].duplicated().any():
         raise UsageError(f"{name}: {column} must be unique, but some occur twice; write the run folder again")
     return table.sort_values(column, ignore_index=True)
+
+
+def _coded_rows(index: pd.Index[Any], ids: pd.Series[Any]) -> tuple[Int64s, npt.NDArray[np.integer[Any]]]:
+    """Row of each distinct id in an index, −1 for none, and for each id of a column its number among them."""
+    names = ids.astype("category").cat
+    # A missing id has code −1, the last of the rows.
+    rows = np.append(_rows(index, pd.Series(names.categories)), -1)
+    return rows, names.codes.to_numpy()
 
 
 def _rows(ids: Iterable[Any], wanted: pd.Series[Any]) -> Int64s:

@@ -13,13 +13,13 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from pipeline.report.evidence import PAIR_EDGES, Int64s, histogram
 from pipeline.report.wording import as_number, count, counted, duration, is_missing, moment, percent, shorten
 
 Float64s = npt.NDArray[np.float64]
 
-#: Edges of the probability charts; the last bin takes 1.0 in.
+#: Edges of the chart of strings by their probability; the last bin takes 1.0 in.
 MEMBER_EDGES = (0.0, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
-PAIR_EDGES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
 N_EXAMPLES = 3
 N_WARNINGS = 20
 N_SETTINGS = 300
@@ -205,20 +205,18 @@ def member_chart(mentions: pd.DataFrame) -> Chart:
         "For a string that stands alone: that it does.",
         "strings",
         ("strings",),
-        _bars(_edge_labels(MEMBER_EDGES), [_histogram(values, MEMBER_EDGES)]),
+        _bars(_edge_labels(MEMBER_EDGES), [histogram(values, MEMBER_EDGES).tolist()]),
     )
 
 
-def pair_chart(probability: Float64s, is_inside: npt.NDArray[np.bool_]) -> Chart:
+def pair_chart(n_pairs: Int64s) -> Chart:
     """How probable the compared pairs are, those that ended up together apart from those that did not."""
-    is_known = ~np.isnan(probability)
-    series = [_histogram(probability[is_known & chosen], PAIR_EDGES) for chosen in (is_inside, ~is_inside)]
     return Chart(
         "How alike the compared pairs are",
         "The probability that two strings name one institution. A clear run has its pairs at both ends.",
         "pairs",
         ("together", "kept apart"),
-        _bars(_edge_labels(PAIR_EDGES), series),
+        _bars(_edge_labels(PAIR_EDGES), n_pairs.tolist()),
     )
 
 
@@ -252,12 +250,6 @@ def silhouette_charts(manifest: Mapping[str, Any]) -> list[Chart]:
             bars,
         )
     ]
-
-
-def _histogram(values: Float64s, edges: tuple[float, ...]) -> list[int]:
-    number = np.searchsorted(np.array(edges), values, side="right") - 1
-    found: list[int] = np.bincount(np.clip(number, 0, len(edges) - 1), minlength=len(edges)).tolist()
-    return found
 
 
 def _edge_labels(edges: tuple[float, ...]) -> list[str]:

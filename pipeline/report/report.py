@@ -203,7 +203,7 @@ def _render(run: RunTables, evidence: Evidence, limits: Limits) -> str:
         charts=[
             figures.size_chart(run.institutions),
             figures.member_chart(run.mentions),
-            figures.pair_chart(evidence.probability, evidence.is_inside),
+            figures.pair_chart(evidence.n_pairs),
             *figures.silhouette_charts(run.manifest),
         ],
         n_institutions=len(run.institutions),

@@ -10,16 +10,19 @@ from dataclasses import dataclass
 from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from blocking import CandidatePairs
 from blocking.engine import current, slices
 from blocking.hub import pinned
 from blocking.memory import at_once
+from blocking.vectors import empty_column
 from pipeline.errors import UsageError
 from pipeline.presets import locate_kind
-from pipeline.records import Float64s, Forms, Int64s, Progress, ScoredPairs
+from pipeline.records import Float64s, Forms, Int64s, Progress, ScoredPairs, not_rescored
 from pipeline.scoring.additive import AdditiveModel
 from pipeline.scoring.budget import Budget
 from pipeline.scoring.cross_encoder import CrossEncoderScorer, PairRescorer
@@ -35,6 +38,8 @@ BUILT_IN_RERANKER, NO_RERANKER = "built-in", "none"
 _CHUNK, _BYTES_A_PAIR = 200_000, 600
 #: Pairs that a reranker judges at a time: minutes of a transformer on a CPU, seconds on a GPU.
 _RESCORED = 20_000
+#: Pairs that are put in the order of their names at a time.
+_ORDERED = 1 << 24
 
 
 @dataclass(frozen=True)
@@ -178,8 +183,9 @@ def score_by(
     """As `score`, with what features know of the mentions made before: for pairs in several lots."""
     told = Onward(on_progress)
     logit = feature_logits(features, pairs, settings.model, told)
-    rescored = np.full(len(pairs), np.nan)
+    rescored = not_rescored(len(pairs))
     if rescorer is not None and len(pairs):
+        rescored = rescored.copy()
         chosen = doubtful(logit, settings, rescorer.band)
         log.info("score: %d of %d pairs go to %s", len(chosen), len(pairs), rescorer.name)
         for part, found in Budget.parse(settings.rescoring_budget).spend(
@@ -200,8 +206,8 @@ def feature_logits(
     on_progress: Progress | None = None,
 ) -> Float64s:
     """Candidate pairs become log-odds of the feature model, shape (n pairs,), a chunk at a time."""
-    logit = np.empty(len(pairs), np.float64)
-    order = features.by_names(pairs.left, pairs.right)
+    logit = empty_column(len(pairs), np.float64)
+    order = _by_names(features, pairs)
     parts = slices(len(pairs), at_once(_CHUNK, _BYTES_A_PAIR))
     found = current().map(
         *(_logits, (features, AdditiveModel.load(model_path, NAMES)), parts),
@@ -214,6 +220,14 @@ def feature_logits(
 
 
 _Pairs = tuple[Int64s, Int64s]
+
+
+def _by_names(features: PairFeatures, pairs: CandidatePairs) -> npt.NDArray[np.signedinteger[Any]]:
+    """Numbers of all pairs, of each lot of them those of equal names together; shape (n pairs,)."""
+    order = np.empty(len(pairs), np.min_scalar_type(-1 - len(pairs)))
+    for lot in slices(len(pairs), _ORDERED):
+        order[lot] = lot.start + features.by_names(pairs.left[lot], pairs.right[lot])
+    return order
 
 
 def _logits(scorer: tuple[PairFeatures, AdditiveModel], pairs: _Pairs, _: Progress | None) -> Float64s:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 pytest.importorskip("faiss")
 
-from blocking import RULES, BlockingSettings, block, block_in_detail
+from blocking import RULES, BlockingSettings, block, block_in_detail, blocks
 from blocking.analysis import analyse, recall_at
 from blocking.errors import BlockingError
 from blocking.hashing import HashingEncoder
@@ -254,3 +254,14 @@ def test_labelled_affiliations_are_found():
     figures = analyse(labels, pairs)
     assert figures.b_cubed_recall_ceiling > 0.95
     assert figures.reduction_ratio > 0.97
+
+
+@settings(deadline=None, max_examples=60)
+@given(ITEMS, st.integers(1, 9))
+def test_pairs_are_united_the_same_in_small_pieces(items, piece):
+    whole = blocked(items)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(blocks, "_PAIRS_AT_ONCE", piece)
+        parts = blocked(items)
+    for name, column in vars(whole).items():
+        assert np.array_equal(column, getattr(parts, name)), name

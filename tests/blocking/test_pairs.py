@@ -1,6 +1,9 @@
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+import blocking.pairs
 from blocking import BlockingError, CandidatePairs
 
 
@@ -34,3 +37,29 @@ def test_good_pairs_and_none():
 def test_broken_pairs_are_refused(wrong, message):
     with pytest.raises(BlockingError, match=message):
         pairs(*wrong)
+
+
+ENDS = st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)).filter(lambda p: p[0] < p[1]), unique=True)
+
+
+@given(ENDS, ENDS, st.integers(1, 5))
+def test_which_pairs_are_among_others(known, asked, chunk):
+    columns = np.array(sorted(known), np.int64).reshape(-1, 2).T
+    keys = np.array(sorted(a * 10 + b for a, b in asked), np.int64)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(blocking.pairs, "_CHUNK", chunk)
+        found = pairs(*columns).has(keys, 10)
+        places = blocking.pairs.places_among(keys, *columns, 10)
+    assert found.tolist() == np.isin(keys, columns[0] * 10 + columns[1]).tolist()
+    assert places.tolist() == np.searchsorted(columns[0] * 10 + columns[1], keys).tolist()
+
+
+def test_disorder_is_found_wherever_chunks_end(monkeypatch):
+    monkeypatch.setattr(blocking.pairs, "_CHUNK", 2)
+    ends = np.array([0, 0, 1, 1, 2]), np.array([3, 4, 2, 3, 3])
+    assert len(pairs(*ends)) == 5
+    for place in range(4):
+        order = np.arange(5)
+        order[[place, place + 1]] = order[[place + 1, place]]
+        with pytest.raises(BlockingError, match="ordered"):
+            pairs(*(column[order] for column in ends))

@@ -4,6 +4,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from pipeline import calibration
 from pipeline.calibration import CalibrationSettings, PlattScaling, calibrate, corpus_shift
 from pipeline.errors import UsageError
 from pipeline.records import Combination, ScoredPairs
@@ -103,14 +104,14 @@ def test_the_share_of_matches_of_a_corpus_is_found(share: float) -> None:
     # Two normals of variance 4 and means ±2: their log-likelihood ratio is the value itself.
     evidence = np.where(is_match, 2.0, -2.0) + 2.0 * random.standard_normal(len(is_match))
     fitted = 0.2
-    found = corpus_shift(evidence + np.log(fitted / (1 - fitted)), fitted)
+    found = corpus_shift(np.split(evidence + np.log(fitted / (1 - fitted)), 4), fitted)
     wanted = np.log(share / (1 - share)) - np.log(fitted / (1 - fitted))
     assert abs(found - wanted) < 0.1
 
 
 def test_few_pairs_hardly_move_and_none_do_not() -> None:
-    assert corpus_shift(np.empty(0), 0.2) == 0
-    assert abs(corpus_shift(np.full(20, 3.0), 0.2)) < 0.2
+    assert corpus_shift([], 0.2) == 0
+    assert abs(corpus_shift([np.full(20, 3.0)], 0.2)) < 0.2
 
 
 def test_a_given_shift_is_added_and_settings_turn_the_estimate_off() -> None:
@@ -122,3 +123,14 @@ def test_a_given_shift_is_added_and_settings_turn_the_estimate_off() -> None:
         off.probability / (1 - off.probability)
     )
     assert np.allclose(difference, 1.0)
+
+
+def test_pairs_in_several_lots_are_calibrated_as_in_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    random = np.random.default_rng(0)
+    logit = (3 * random.standard_normal(5000)).tolist()
+    pairs = scored(logit, np.where(random.random(5000) < 0.1, 1.0, np.nan).tolist())
+    whole = calibrate(pairs)
+    monkeypatch.setattr(calibration, "_CHUNK", 77)
+    parts = calibrate(pairs)
+    assert parts.shift == whole.shift != 0
+    assert np.array_equal(parts.probability, whole.probability)

@@ -23,6 +23,9 @@ from pipeline.clustering import (
     Constraints,
     by_component,
     must_groups,
+    partition,
+    set_siblings_apart,
+    within_reach,
 )
 from pipeline.clustering import cluster as cluster_items
 from pipeline.clustering.graph import Graph, canonical
@@ -574,3 +577,41 @@ def test_missing_pairs_weigh_no_more_than_all_and_no_less_than_none(size, other,
         assert missing == pytest.approx(0.2 * (size * other - observed))
     else:
         assert missing <= 0.2 * per_item * min(size, other) + 1e-9
+
+
+@every_clusterer
+@settings(max_examples=80, deadline=None)
+@given(seed=seeds, threshold=st.floats(0.1, 0.9), is_linked=st.booleans())
+def test_pairs_out_of_reach_decide_nothing(
+    clusterer: str, seed: int, threshold: float, is_linked: bool
+) -> None:
+    pairs = random_pairs(seed, density=0.15)
+    constraints = random_links(seed, pairs.n) if is_linked else Constraints.none()
+    source = np.sort(np.random.default_rng(seed).integers(0, pairs.n, pairs.n))
+    chosen = ClusteringSettings(clusterer=clusterer, min_match_probability=threshold)
+
+    def clustered(kept: np.ndarray) -> Clusters:
+        evidence = set_siblings_apart(*(pairs.left[kept], pairs.right[kept], pairs.probability[kept]), source)
+        return cluster_items(pairs.n, *evidence, chosen, constraints=constraints)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(partition, "_CHUNK", 7)
+        near = within_reach(
+            *(pairs.n, pairs.left, pairs.right, pairs.probability),
+            min_probability=threshold,
+            constraints=constraints,
+        )
+    whole, part = clustered(np.arange(len(pairs.left))), clustered(near)
+    assert np.array_equal(whole.label, part.label)
+    assert (whole.height is None) == (part.height is None)
+    if whole.height is not None and part.height is not None:
+        assert np.array_equal(whole.height, part.height, equal_nan=True)
+    assert replace(whole, label=part.label, height=part.height) == part
+
+
+def test_what_is_out_of_reach_is_left_out() -> None:
+    pairs = pairs_of(6, (0, 1, 0.9), (0, 2, 0.1), (1, 2, 0.1), (2, 3, 0.8), (4, 5, 0.2))
+    asked = pairs.n, pairs.left, pairs.right, pairs.probability
+    assert within_reach(*asked, min_probability=0.5).tolist() == [0, 3]
+    must = links(must=[(1, 3)])
+    assert within_reach(*asked, min_probability=0.5, constraints=must).tolist() == [0, 1, 2, 3]

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline import consolidation
 from pipeline.consolidation import (
     CanonicalSettings,
     Consolidated,
@@ -362,3 +363,13 @@ def test_every_mention_is_in_exactly_one_record(rows: list[tuple[str, int, int]]
         assert r.preferred_name
         assert r.preferred_name not in r.variant_names
         assert len(set(r.variant_names)) == len(r.variant_names)
+
+
+def test_membership_is_the_same_in_several_lots(monkeypatch: pytest.MonkeyPatch) -> None:
+    random = np.random.default_rng(0)
+    ends = {(a, b): float(random.random()) for a in range(30) for b in range(a + 1, 30) if (a * b) % 3}
+    label = np.minimum(np.arange(30), random.integers(0, 9, 30))
+    whole = membership(30, matches_of(ends), label)
+    monkeypatch.setattr(consolidation, "_CHUNK", 13)
+    for one, other in zip(whole, membership(30, matches_of(ends), label), strict=True):
+        assert one == pytest.approx(other, nan_ok=True, abs=1e-12)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
+from pipeline import normalization
 from pipeline.cleaning import clean
 from pipeline.folding import fold_values
 from pipeline.normalization import NormalizationSettings, normalize
@@ -159,3 +161,16 @@ def test_no_mentions() -> None:
     assert len(forms) == 0
     assert forms.views == {"neighbours": [], "organization_neighbours": []}
     assert all(keys == [] for keys in forms.keys.values())
+
+
+def test_forms_are_the_same_in_small_lots(monkeypatch: pytest.MonkeyPatch) -> None:
+    strings = [f"Dept {i}, Université de Lyon {i % 3}, INSA, Lyon, France" for i in range(20)]
+    whole = forms_of(strings)
+    monkeypatch.setattr(normalization, "_CHUNK", 3)
+    parts = forms_of(strings)
+    for name, column in vars(whole).items():
+        assert (
+            np.array_equal(column, getattr(parts, name))
+            if name == "is_main"
+            else column == getattr(parts, name)
+        )

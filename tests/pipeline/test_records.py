@@ -21,6 +21,7 @@ from pipeline.records import (
     ScoredPairs,
     SetAside,
     affiliation_id,
+    not_rescored,
 )
 
 STRINGS = Affiliations(["a1", "a2"], ["Univ A", "Univ B"], np.array([3, 1]))
@@ -118,3 +119,24 @@ def test_what_is_set_aside_adds_up() -> None:
 
 def test_a_usage_error_is_an_error_of_the_program() -> None:
     assert issubclass(UsageError, AffilError)
+
+
+@given(
+    st.sets(st.tuples(st.integers(0, 6), st.integers(7, 12))),
+    st.sets(st.tuples(st.integers(0, 6), st.integers(7, 12))),
+    st.booleans(),
+)
+def test_joined_pairs_are_all_of_both_in_order(
+    one: set[tuple[int, int]], other: set[tuple[int, int]], is_rescored: bool
+) -> None:
+    def pairs(ends: set[tuple[int, int]]) -> ScoredPairs:
+        found = scored(*(list(side) for side in zip(*sorted(ends), strict=True))) if ends else scored([], [])
+        found = replace(found, logit=found.left * 100.0 + found.right)
+        return found if is_rescored else replace(found, rescored=not_rescored(len(ends)))
+
+    both = pairs(one).joined(pairs(other - one))
+    assert list(zip(both.left.tolist(), both.right.tolist(), strict=True)) == sorted(one | other)
+    assert both.logit.tolist() == (both.left * 100.0 + both.right).tolist()
+    assert len(both.rescored) == len(both) and np.isnan(both.rescored).all()
+    if not is_rescored and other - one:
+        assert both.rescored.strides == (0,)

@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.errors import AffilError, UsageError
-from pipeline.report import RunTables, read_run, render_report, write_report
+from pipeline.report import RunTables, evidence, read_run, render_report, write_report
 from pipeline.report.cards import Limits, largest, least_certain, near_misses
 from pipeline.report.evidence import gather
 from pipeline.report.report import COLUMNS, MAX_BYTES
@@ -572,3 +572,17 @@ def test_report_opens_in_a_browser_without_errors(tmp_path: Path) -> None:
     assert "Technical University of Munich" in done.stdout
     assert ">Germany</span>" in done.stdout, "the script ran: codes have become names"
     assert "CONSOLE" not in done.stderr
+
+
+def test_evidence_is_the_same_in_small_lots_and_of_ids_as_categories(monkeypatch: pytest.MonkeyPatch) -> None:
+    run = _run()
+    whole = gather(run.mentions, run.institutions, run.pairs)
+    monkeypatch.setattr(evidence, "_CHUNK", 2)
+    ids = ["left_mention_id", "right_mention_id"]
+    pairs = run.pairs.astype(dict.fromkeys(ids, "category"))
+    parts = gather(run.mentions, run.institutions, pairs)
+    for name in ("left", "right", "probability", "similarity", "is_inside", "n_pairs"):
+        assert np.array_equal(getattr(whole, name), getattr(parts, name)), name
+    assert whole.rule.tolist() == parts.rule.tolist()
+    assert whole.n_pairs.sum() == run.pairs["probability"].notna().sum()
+    assert whole.n_pairs[0].sum() == whole.is_inside.sum()
