@@ -30,8 +30,9 @@ demo: $(VENV)/.installed-cpu ## Resolve the example and show what came out.
 	$(BIN)/affil evaluate out/demo --gold examples/affiliations.csv --cluster-column institution --separator '|' --save
 	@echo "open out/demo/report.html in a browser"
 
+# A process a core; the tests of a file stay together, as they share what is slow to set up.
 test: $(VENV)/.installed-test ## The test suite.
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n logical --maxprocesses 8 --dist loadfile
 
 check: $(VENV)/.installed-test ## Format, lint and types.
 	$(BIN)/ruff format --check .

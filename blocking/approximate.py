@@ -29,8 +29,9 @@ log = logging.getLogger(__name__)
 _CELLS = 2.0
 #: Rows that k-means sees for each cell, and rounds: both cost much and gain little beyond.
 _ROWS_PER_CELL, _N_ROUNDS = 40, 6
-#: Rows that the codes are learned from.
-_CODE_ROWS = 20_000
+#: Rows that the codes are learned from, and rounds: of 90,000 texts of synthetic strings 8 rounds found as many
+#: neighbours as FAISS's 25 (.83 at the first effort) and took .5 s instead of 2.8.
+_CODE_ROWS, _CODE_ROUNDS = 20_000, 8
 #: Dimensions that share a 4-bit code. Eight find .86 where four find .93.
 _CODE_DIMENSIONS = 4
 #: Rows whose true neighbours say how many of them are found.
@@ -38,7 +39,7 @@ SAMPLE = 500
 #: Where tuning begins: cells looked into, and candidates for each result.
 _FIRST_PROBES, _FIRST_FACTOR = 32, 3
 #: Candidates for each result beyond which codes leave nothing out.
-_LARGEST_FACTOR = 24
+_LARGEST_FACTOR = 48
 _CHUNK = 4096
 
 
@@ -91,6 +92,7 @@ class ApproximateIndex:
         metric = faiss.METRIC_INNER_PRODUCT
         index = faiss.IndexIVFPQFastScan(self._centres, dimensions, self.n_cells, n_codes, 4, metric)
         index.by_residual = False
+        index.pq.cp.niter = _CODE_ROUNDS
         index.train(self._table[_spread(n_rows, _CODE_ROWS)])
         for start in range(0, n_rows, _CHUNK * 16):
             index.add(self._table[start : start + _CHUNK * 16])
@@ -113,10 +115,14 @@ class ApproximateIndex:
 
         best = tried(_FIRST_PROBES, _FIRST_FACTOR)
         while best.recall < recall_target:
-            if (best.n_probes, best.factor) == (self.n_cells, _LARGEST_FACTOR):
-                break
             # Either more cells or more candidates: what finds more.
-            ways = [tried(best.n_probes * 2, best.factor), tried(best.n_probes, best.factor * 2)]
+            ways = []
+            if best.n_probes < self.n_cells:
+                ways.append(tried(best.n_probes * 2, best.factor))
+            if best.factor < _LARGEST_FACTOR:
+                ways.append(tried(best.n_probes, best.factor * 2))
+            if not ways:
+                break
             best = max(ways, key=lambda way: (way.recall, way.n_probes))
         self.effort = best
         log.info("index of %d cells: %s", self.n_cells, best)

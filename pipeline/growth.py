@@ -14,7 +14,6 @@ import numpy as np
 
 from blocking import CorpusEncoder, Encoder, block_in_detail
 from blocking.pairs import RULES
-from pipeline.calibration import calibrate
 from pipeline.cleaning import clean
 from pipeline.clustering import Clusters, cluster, set_siblings_apart
 from pipeline.consolidation import (
@@ -37,7 +36,6 @@ from pipeline.normalization import normalize
 from pipeline.parsing import parse
 from pipeline.records import Affiliations, Forms, Int64s, Matches, Mentions, ScoredPairs, SetAside
 from pipeline.rows import list_of
-from pipeline.scoring import score
 from pipeline.settings import Settings
 from pipeline.stage_log import StageLog
 from pipeline.tables import (
@@ -148,19 +146,16 @@ def arrivals(index: AffiliationIndex, fresh: Affiliations, log: StageLog) -> Arr
     with log("parse") as tick:
         mentions = parse(clean(fresh, settings.cleaning), settings.parsing, tick)
         forms = normalize(mentions, settings.normalization)
-    with log("compare with each other") as tick:
+    with log("compare"):
         blocking = settings.blocking
         within = block_in_detail(forms.views, forms.keys, blocking, encoder=index.candidates.encoder).pairs
-        weights = index.vocabulary(forms, forms)
-        scored = score(forms, within, weights, settings.scoring, rescorer=index.rescorer, on_progress=tick)
-    with log("compare with the run"):
         n = max(1, blocking.n_neighbours // NEIGHBOUR_SHARE)
         breadth = Breadth(dict.fromkeys(forms.views, n), n, blocking.max_block // 2, is_exact=True)
-        matches = index.matches(mentions, forms, breadth, forms)
+        matches = index.matches(mentions, forms, breadth, within)
     return Arrivals(
         mentions,
         forms,
-        _joined(calibrate(scored, settings.calibration, index.shift), matches),
+        matches,
         mentions.set_aside,
         mentions_table(mentions, forms),
     )

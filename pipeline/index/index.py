@@ -123,12 +123,13 @@ class AffiliationIndex:
         return load_rescorer(self.settings.scoring)
 
     def matches(
-        self, mentions: Mentions, forms: Forms, breadth: Breadth, arrived: Forms | None = None
+        self, mentions: Mentions, forms: Forms, breadth: Breadth, within: CandidatePairs | None = None
     ) -> Matches:
         """New mentions to their pairs with those of the index, and the match probability of each.
 
-        In a pair `left` is a new mention; `right` one of the index, which count on from the new ones. Words
-        are as rare as in the run, with the mentions that have `arrived`.
+        In a pair `left` is a new mention; `right` one of the index, which count on from the new ones. Where
+        the new ones stay, `within` holds pairs of them with each other: these come first, and words are as
+        rare as in old and new mentions together, not as in the run.
         """
         own = mentions_table(mentions, forms)
         keys = {rule: own.column(rule).to_pylist() for rule in KEY_RULES}
@@ -138,11 +139,12 @@ class AffiliationIndex:
         old = forms_of(self.store.mentions.take(used - n), self.settings.normalization.known_names)
         joined = forms.joined(old)
         near = CandidatePairs(pairs.left, n + right, pairs.similarity, pairs.rule)
-        scored = score(
-            joined, near, self.vocabulary(joined, arrived), self.settings.scoring, rescorer=self.rescorer
-        )
+        everything = within.joined(near) if within else near
+        weights = self.vocabulary(joined, forms if within else None)
+        scored = score(joined, everything, weights, self.settings.scoring, rescorer=self.rescorer)
         found = calibrate(scored, self.settings.calibration, self.shift)
-        columns = vars(found.pairs) | {"right": pairs.right}
+        ends = within.joined(pairs).right if within else pairs.right
+        columns = vars(found.pairs) | {"right": ends}
         return Matches(type(scored)(**columns), found.probability, found.shift)
 
     def vocabulary(self, forms: Forms, arrived: Forms | None = None) -> Vocabulary:

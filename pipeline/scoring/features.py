@@ -127,7 +127,7 @@ class PairFeatures:
             "organization": coded([o or None for o in self.forms.concept]),
             "name": coded(self.forms.concept),
             "numbers": coded([_numbers(o) or None for o in forms.organization]),
-            "class": np.array([class_of(o) for o in forms.organization], np.int64),
+            "class": _classes(forms.organization),
         }
 
     @cached_property
@@ -310,6 +310,12 @@ def class_of(organization: str) -> int:
     """The compare form of a name to the number of its strongest class of head words, -1 for none."""
     heads = Lexicon.load().heads([k for t in organization.split() for k in keys_of(t)])
     return min((CLASSES.index(h.kind) for h in heads), default=-1)
+
+
+def _classes(organizations: Sequence[str]) -> Int64s:
+    """The class of every name; names that many mentions share are looked at once."""
+    known = {name: class_of(name) for name in set(organizations)}
+    return np.array([known[name] for name in organizations], np.int64)
 
 
 def _is_modifier(token: str) -> bool:

@@ -268,20 +268,19 @@ def test_a_second_run_into_one_folder_is_refused_and_disturbs_nothing(tmp_path: 
 
 def test_the_lock_of_a_killed_process_is_no_obstacle_even_if_its_child_lives(tmp_path: Path) -> None:
     code = f"""
-        import os, signal, time
+        import os, time
         from pathlib import Path
         from pipeline.workspace import workspace
         with workspace(Path({str(tmp_path / "run")!r})):
-            child = os.fork()
-            if not child:
-                time.sleep(60)
-                os._exit(0)
-            print(child, flush=True)
-            os.kill(os.getpid(), signal.SIGKILL)
+            if not os.fork():
+                print(os.getpid(), flush=True)
+            time.sleep(60)
+            os._exit(0)
     """
     command = [sys.executable, "-c", textwrap.dedent(code)]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
         child = int(process.stdout.readline())
+        process.kill()
         process.wait()
         try:
             with workspace(tmp_path / "run") as place:
