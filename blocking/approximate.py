@@ -29,8 +29,8 @@ log = logging.getLogger(__name__)
 _CELLS = 2.0
 #: Rows that k-means sees for each cell, and rounds: both cost much and gain little beyond.
 _ROWS_PER_CELL, _N_ROUNDS = 40, 6
-#: Rows that the codes are learned from, and rounds: of 90,000 texts of synthetic strings 8 rounds found as many
-#: neighbours as FAISS's 25 (.83 at the first effort) and took .5 s instead of 2.8.
+#: Rows that the codes are learned from, and rounds: of 90,000 texts of synthetic strings 8 rounds found as
+#: many neighbours as FAISS's 25 (.83 at the first effort) and took .5 s instead of 2.8.
 _CODE_ROWS, _CODE_ROUNDS = 20_000, 8
 #: Dimensions that share a 4-bit code. Eight find .86 where four find .93.
 _CODE_DIMENSIONS = 4
