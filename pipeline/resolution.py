@@ -280,7 +280,7 @@ def _cluster(
     found = cluster(n, *evidence, settings.clustering, constraints=held, on_progress=tick)
     if linking is None:
         return found
-    return replace(found, label=linking.merged(found.label, (held.cannot_left, held.cannot_right)))
+    return replace(found, label=linking.settled(found.label, held))
 
 
 def _cluster_vectors(

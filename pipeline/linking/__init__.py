@@ -7,7 +7,7 @@ from pipeline.linking.prepared import prepare_names
 from pipeline.linking.run import Linking, link_run, load_registry
 from pipeline.linking.said import Said
 from pipeline.linking.settings import LinkingSettings
-from pipeline.linking.vote import Linked, are_conflicting, merged, vote
+from pipeline.linking.vote import Linked, are_conflicting, merged, parted, vote
 
 __all__ = [
     "LinkModel",
@@ -23,6 +23,7 @@ __all__ = [
     "link_run",
     "load_registry",
     "merged",
+    "parted",
     "prepare_names",
     "registry_facts",
     "timeline",

@@ -13,12 +13,14 @@ import numpy.typing as npt
 from blocking import CandidatePairs
 from pipeline.lexicon import CLASSES
 from pipeline.linking.names import NameForms
+from pipeline.linking.standing import NAMES as STANDING
+from pipeline.linking.standing import abbreviated, classes_in, standing
 from pipeline.records import Forms, Int64s
 from pipeline.registry import Registry
 from pipeline.registry.schema import KINDS
 from pipeline.scoring import PairFeatures, Vocabulary
 from pipeline.scoring import features as pair_features
-from pipeline.scoring.known import KNOWN_NAMES
+from pipeline.scoring.known import KNOWN_NAMES, coded
 from pipeline.scoring.tokens import Float32s, lacking, overlap
 
 #: Types of records in ROR's words; a record's first of these counts.
@@ -33,7 +35,8 @@ NAMES = (
     *(name for name in pair_features.NAMES if name not in (*_CONSTANT, *KNOWN_NAMES)),
     *("similarity", "name_lacking", "name_lacking_rarest", "mention_lacking", "mention_lacking_rarest"),
     *("name_in_units", "name_weight", "kind", "type", "mention_class", "n_same_name", "n_same_name_here"),
-    *("n_children", "has_parent", "is_closed", "is_main", "hospital"),
+    *("n_children", "has_parent", "is_closed", "is_main", "hospital", "classes_in_context"),
+    *STANDING,
 )
 
 
@@ -67,6 +70,11 @@ class RegistryFacts:
         return counted[0], counted[1]
 
     @cached_property
+    def name_concept(self) -> Int64s:
+        """For each name the number of its concepts, equal for equal ones, int64, shape (n names,)."""
+        return coded(self.names.forms.concept)
+
+    @cached_property
     def of_record(self) -> dict[str, npt.NDArray[np.float32]]:
         """Facts of each record, shape (n records,): type, n_children, has_parent, is_closed."""
         registry, n = self.registry, len(self.registry)
@@ -92,6 +100,7 @@ def link_features(forms: Forms, facts: RegistryFacts, pairs: CandidatePairs) -> 
     pair = PairFeatures(joined, vocabulary).of(left, right + n)
     columns = dict(zip(pair_features.NAMES, pair.T, strict=True))
     columns |= _directed(joined, vocabulary, left, right + n)
+    columns |= standing(joined, left, right + n)
     record = facts.names.names.record[used][right]
     columns |= {name: column[record] for name, column in facts.of_record.items()}
     same, here = facts.n_same_name
@@ -109,6 +118,7 @@ def link_features(forms: Forms, facts: RegistryFacts, pairs: CandidatePairs) -> 
         "n_same_name_here": np.minimum(here[used][right], 20).astype(np.float32),
         "mention_class": mention_class[left],
         "is_main": forms.is_main[left].astype(np.float32),
+        "classes_in_context": classes_in(joined.context[:n])[left],
         "hospital": _hospitals(mention_class[left], columns["type"], columns["name_class"]),
     }
     return np.stack([np.asarray(columns[name], np.float32) for name in NAMES], axis=1)
@@ -141,7 +151,7 @@ def _directed(
         "mention_lacking_rarest": own_max,
         "name_in_units": np.divide(in_units, weight, out=np.zeros_like(weight), where=weight > 0),
         "name_weight": weight,
-    }
+    } | abbreviated(names, contexts, vocabulary, left, right)
 
 
 def _taken(forms: Forms, index: Int64s) -> Forms:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from importlib.resources import files
@@ -124,15 +125,16 @@ def link(
     pairs = block_names(forms, facts, settings, blocking, encoder, told)
     told.next()
     parts = []
-    chunk = at_once(_CHUNK, _BYTES_A_MENTION)
-    for start in range(0, len(forms), chunk):
-        low, high = np.searchsorted(pairs.left, [start, start + chunk])
+    string = string_numbers(forms)
+    for start, end in _chunks(string, at_once(_CHUNK, _BYTES_A_MENTION)):
+        low, high = np.searchsorted(pairs.left, [start, end])
         part = CandidatePairs(*(c[low:high] for c in vars(pairs).values()))
         if len(part):
             values = link_features(forms, facts, part)
-            found = candidates(part, values, model.names.logits(values), len(forms), facts)
-            parts.append(_linked(found, chosen_logits(model.choice, found.features), model.calibration))
-        told(min(start + chunk, len(forms)), len(forms))
+            found = candidates(part, values, logits_of(model.names, values, NAME_FEATURES), string, facts)
+            logit = logits_of(model.choice, found.features, CHOICE_FEATURES)
+            parts.append(_linked(found, logit, model.calibration))
+        told(end, len(forms))
     none = np.empty(0, np.int64)
     links = parts[0] if parts else Links(none, none, none, np.empty(0))
     if len(parts) > 1:
@@ -158,13 +160,31 @@ def block_names(
 
 
 def _views(forms: Forms) -> dict[str, list[str]]:
-    """The organisation before the whole string: it is what names are like."""
-    return dict(reversed(forms.views.items()))
+    """The organisation before the whole string: it is what names are like.
+
+    A string that names no organisation as parsing reads it may have the name of one all the same.
+    """
+    return {"organization_neighbours": forms.concept, "neighbours": forms.context}
 
 
-def chosen_logits(model: AdditiveModel, features: Float32s) -> Float64s:
-    """Features of candidates, shape (n, len(CHOICE_FEATURES)), to log-odds."""
-    return model.logits(features[:, [CHOICE_FEATURES.index(f) for f in model.features]])
+def string_numbers(forms: Forms) -> Int64s:
+    """The string of each mention, shape (n,): parsing gives the main one of a string before its others."""
+    return np.maximum(np.cumsum(forms.is_main, dtype=np.int64) - 1, 0)
+
+
+def _chunks(string: Int64s, size: int) -> Iterator[tuple[int, int]]:
+    """Runs of some `size` mentions, (start, end): all mentions of a string are in one."""
+    start = 0
+    while start < len(string):
+        last = string[min(start + size, len(string)) - 1]
+        end = int(np.searchsorted(string, last, "right"))
+        yield start, end
+        start = end
+
+
+def logits_of(model: AdditiveModel, features: Float32s, names: Sequence[str]) -> Float64s:
+    """Features in columns of these names, shape (n, len(names)), to log-odds by those that a model asks."""
+    return model.logits(features[:, [names.index(f) for f in model.features]])
 
 
 def _linked(found: Candidates, logit: Float64s, calibration: PlattScaling) -> Links:

@@ -15,7 +15,7 @@ from pipeline.linking.features import RegistryFacts
 from pipeline.linking.linker import LinkModel, Links, link, registry_facts
 from pipeline.linking.said import Said
 from pipeline.linking.settings import LinkingSettings
-from pipeline.linking.vote import Linked, are_conflicting, merged, vote
+from pipeline.linking.vote import Linked, are_conflicting, merged, parted, vote
 from pipeline.records import Forms, Int64s, Progress
 from pipeline.registry import Registry, full_record
 
@@ -70,9 +70,15 @@ class Linking:
         is_free = group[left] != group[right]
         return held + Constraints(none, none, left[is_free], right[is_free])
 
-    def merged(self, label: Int64s, cannot: tuple[Int64s, Int64s]) -> Int64s:
-        """Clusters to clusters of which those that take one record are one; `cannot` as in `merged`."""
-        return merged(label, self._vote(label), cannot)
+    def settled(self, label: Int64s, held: Constraints) -> Int64s:
+        """Clusters as links have them: those of several records parted, those of one record made one.
+
+        What a person joined stays joined, and cannot-links hold.
+        """
+        is_free = np.ones(len(label), bool)
+        is_free[np.concatenate([held.must_left, held.must_right, held.named])] = False
+        label = parted(label, self.links, self.facts.registry, self.settings, is_free)
+        return merged(label, self._vote(label), (held.cannot_left, held.cannot_right))
 
     def timeline(self, forms: Forms, label: Int64s) -> Timeline:
         """The records of mentions year by year, where they have been several."""

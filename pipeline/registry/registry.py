@@ -179,6 +179,12 @@ class Registry:
         asked = np.minimum(left, right) * n + np.maximum(left, right)
         return np.asarray(np.isin(asked, known) | (self.top[left] == self.top[right]), bool)
 
+    def are_of_one_line(self, left: Int64s, right: Int64s) -> npt.NDArray[np.bool_]:
+        """Whether one of two records is a parent of the other, shape (n,)."""
+        child, parent = self.parents
+        known, n = child * len(self) + parent, len(self)
+        return np.asarray(np.isin(left * n + right, known) | np.isin(right * n + left, known), bool)
+
     @cached_property
     def established(self) -> list[int | None]:
         """The year in which each organisation began, None where unknown."""

@@ -25,7 +25,7 @@ from pipeline.linking.candidates import NAMES as CHOICE_FEATURES
 from pipeline.linking.candidates import Candidates, candidates
 from pipeline.linking.features import NAMES as NAME_FEATURES
 from pipeline.linking.features import RegistryFacts, link_features
-from pipeline.linking.linker import CALIBRATION, CHOICE_MODEL, NAME_MODEL, block_names
+from pipeline.linking.linker import CALIBRATION, CHOICE_MODEL, NAME_MODEL, block_names, string_numbers
 from pipeline.preparation import prepare
 from pipeline.records import Float64s, Forms, Int64s, Mentions
 from pipeline.registry import Registry, short_id
@@ -94,7 +94,7 @@ class Lesson:
         pairs: each of a mention and a name.
         values: features of the pairs.
         truth: for each pair whether its record is right, shape (n pairs,).
-        is_taught: which pairs say something: a label tells little of mentions beside the main one.
+        is_taught: which pairs say something: a single label tells little of the mentions that it is not of.
         half: 0 or 1 for each mention, by its string.
     """
 
@@ -137,7 +137,11 @@ def _truth(
     values: npt.NDArray[np.float32],
     facts: RegistryFacts,
 ) -> tuple[Bools, Bools]:
-    """Whether each pair's record is a label of its string, and whether that says something of its mention."""
+    """Whether each pair's record is a label of its string, and whether that says something of its mention.
+
+    A single label speaks of the main mention, or of another one that its name is nearer to; then it says
+    nothing against what the main one is.
+    """
     registry, raw = facts.registry, mentions.affiliations.affiliation
     number = {i: int(registry.current[n]) for i, n in registry.number.items()}
     right = [{number.get(short_id(i), -1) for i in strings[s].labels} for s in raw]
@@ -152,7 +156,17 @@ def _truth(
     _, group = np.unique(key, return_inverse=True)
     best = np.zeros(int(group.max(initial=-1)) + 1)
     np.maximum.at(best, group, likeness)
-    return truth, is_taught & (~truth | (likeness >= best[group] - _NEARLY))
+    is_taught &= ~truth | (likeness >= best[group] - _NEARLY)
+    is_main = forms.is_main[pairs.left]
+    elsewhere = _has(string, truth & is_taught & ~is_main) & ~_has(string, truth & is_taught & is_main)
+    return truth, is_taught & ~(elsewhere & is_main & ~complete[string])
+
+
+def _has(group: Int64s, is_one: Bools) -> Bools:
+    """For each row whether any row of its group is one."""
+    found = np.zeros(int(group.max(initial=-1)) + 1, bool)
+    found[group[is_one]] = True
+    return np.asarray(found[group], bool)
 
 
 def train_linker(
@@ -217,7 +231,7 @@ def _unseen_logits(lesson: Lesson, chosen: Sequence[tuple[str, ...]], recipe: Sc
 
 
 def _candidates(lesson: Lesson, logit: Float64s, facts: RegistryFacts) -> Candidates:
-    return candidates(lesson.pairs, lesson.values, logit, len(lesson.forms), facts)
+    return candidates(lesson.pairs, lesson.values, logit, string_numbers(lesson.forms), facts)
 
 
 def _choice(lesson: Lesson, found: Candidates, facts: RegistryFacts) -> LabelledPairs:

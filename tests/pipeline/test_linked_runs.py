@@ -23,7 +23,7 @@ from pipeline.clustering import Constraints
 from pipeline.errors import UsageError
 from pipeline.job import run_job
 from pipeline.judgements import Judgements
-from pipeline.linking import Linked, LinkingSettings, Links, are_conflicting, merged, vote
+from pipeline.linking import Linked, LinkingSettings, Links, are_conflicting, merged, parted, vote
 from pipeline.registry import Registry, import_registry
 from pipeline.report import read_run, render_report
 from pipeline.resolution import Models, Resolution
@@ -258,13 +258,43 @@ def test_votes_are_those_of_plain_loops(
     found = vote(links_of(rows), label, LinkingSettings(min_link_probability=0.5))
     for cluster in range(label.max() + 1):
         members = np.flatnonzero(label == cluster).tolist()
-        share = {r: sum(p for m, s, p in rows if m in members and s == r) / len(members) for r in range(4)}
+        sure = {m: max([0.1, *(p for n, _, p in rows if n == m)]) for m in members}
+        share = {
+            r: sum(p * sure[m] for m, s, p in rows if m in members and s == r) / sum(sure.values())
+            for r in range(4)
+        }
         best = max(share.values())
         assert found.probability[cluster] == pytest.approx(best)
         if best > 0.5 + 1e-9:
             assert share[int(found.record[cluster])] == pytest.approx(best)
         if best < 0.5 - 1e-9:
             assert found.record[cluster] == -1
+
+
+def test_clusters_of_several_sure_records_are_parted(registry: Path) -> None:
+    held = Registry.read(registry)  # 0 Oxford, 1 Heidelberg, 2 its hospital.
+    settings, label = LinkingSettings(min_link_probability=0.6), np.zeros(6, np.int64)
+    rows = [(0, 1, 0.9), (1, 1, 0.9), (2, 0, 0.9), (3, 0, 0.8), (4, 2, 0.9), (5, 0, 0.3)]
+    links, free = links_of(rows), np.ones(6, bool)
+    assert vote(links, label, settings).record.tolist() == [-1]
+    # Oxford leaves, whole; the hospital is a part of what stays, and the last is not sure of anything.
+    assert parted(label, links, held, settings, free).tolist() == [0, 0, 1, 1, 0, 0]
+    free[2] = False
+    assert parted(label, links, held, settings, free).tolist() == [0, 0, 0, 1, 0, 0]
+    # A cluster that takes a record stays whole.
+    easy = LinkingSettings(min_link_probability=0.3)
+    assert parted(label, links, held, easy, np.ones(6, bool)).tolist() == [0] * 6
+    assert parted(label, links_of([]), held, settings, free).tolist() == [0] * 6
+
+
+def test_what_a_person_joins_is_not_parted_by_links(registry: Path, run: Resolution) -> None:
+    assert run.linking is not None
+    rows = [(0, 1, 0.9), (1, 1, 0.9), (2, 0, 0.9), (3, 0, 0.9)]
+    linking = replace(run.linking, links=links_of(rows))
+    label, none = np.zeros(4, np.int64), np.empty(0, np.int64)
+    assert linking.settled(label, Constraints.none()).tolist() == [0, 0, 1, 1]
+    joined = Constraints(np.array([1]), np.array([2]), none, none)
+    assert linking.settled(label, joined).tolist() == [0, 1, 1, 1]
 
 
 @given(

@@ -20,11 +20,11 @@ from pipeline.cli import main
 from pipeline.errors import UsageError
 from pipeline.folding import fold_values
 from pipeline.link_job import links_table
-from pipeline.linking import LinkingSettings, LinkModel, Links, link, prepare_names, registry_facts
+from pipeline.linking import LinkingSettings, LinkModel, Links, comparing, link, prepare_names, registry_facts
 from pipeline.linking import candidates as choice
 from pipeline.linking.features import NAMES as NAME_FEATURES
 from pipeline.linking.features import RegistryFacts, link_features
-from pipeline.linking.linker import block_names
+from pipeline.linking.linker import _chunks, block_names
 from pipeline.linking.names import bare_name, place_name
 from pipeline.normalization import normalize
 from pipeline.parsing import parse
@@ -153,7 +153,8 @@ def test_candidates_are_those_of_plain_loops(data: st.DataObject) -> None:
     pairs = CandidatePairs(left, right, np.zeros(n, np.float32), np.ones(n, np.uint8))
     values = np.zeros((n, len(NAME_FEATURES)), np.float32)
     values[:, NAME_FEATURES.index("name_weight")] = np.arange(n) % 5
-    found = choice.candidates(pairs, values, logits, n_mentions, facts)
+    # The first two mentions are of one string.
+    found = choice.candidates(pairs, values, logits, np.array([0, 0, 1]), facts)
     best_of: dict[tuple[int, int], float] = {}
     covered: dict[tuple[int, int], float] = {}
     for i in range(n):
@@ -176,6 +177,51 @@ def test_candidates_are_those_of_plain_loops(data: st.DataObject) -> None:
         assert column["rank"][i] == sum(v > best_of[key] for v in rest.values()) + sum(
             v == best_of[key] and r < key[1] for r, v in rest.items()
         )
+        elsewhere = best_of.get((1 - key[0], key[1]), -15) if key[0] < 2 else -15
+        assert column["elsewhere_logit"][i] == elsewhere
+        of_string = [v for (m, _), v in best_of.items() if (m < 2) == (key[0] < 2)]
+        assert column["string_margin"][i] == best_of[key] - max(of_string)
+
+
+@given(st.lists(st.tuples(st.integers(0, 2), st.integers(-1, 5), st.integers(1, 4), st.integers(-3, 3))))
+def test_names_within_others_are_those_of_plain_loops(rows: list[tuple[int, int, int, int]]) -> None:
+    rows = sorted(rows, key=lambda r: r[0])
+    mention, start, length, logit = (np.array([r[i] for r in rows], np.int64) for i in range(4))
+    is_within, best = comparing.within_others(mention, start, length, logit.astype(np.float64))
+    for i, (m, at, n, _) in enumerate(rows):
+        around = [
+            r[3] for r in rows if at >= 0 <= r[1] <= at and r[0] == m and r[1] + r[2] >= at + n and r[2] > n
+        ]
+        assert is_within[i] == bool(around) and best[i] == max(around, default=-15)
+
+
+def test_features_tell_how_names_stand_in_strings(facts: RegistryFacts) -> None:
+    forms = forms_of("Fac. Phys., Univ. Oxf., Oxford, UK", "Clinic of Oxford Brookes University, UK")
+    value = {n: i for i, n in enumerate(facts.names.names.value)}
+    brookes = next(i for i, c in enumerate(forms.context) if "brookes" in c)
+    names = np.array([value["University of Oxford"], value["Oxford Brookes University"]])
+    left = np.repeat([brookes, 1 - brookes], 2)
+    right = len(forms) + np.tile(names, 2)
+    order = np.lexsort([right, left])
+    pairs = CandidatePairs(left[order], right[order], np.zeros(4, np.float32), np.ones(4, np.uint8))
+    values = dict(zip(NAME_FEATURES, link_features(forms, facts, pairs).T, strict=True))
+    at = {(m, n): i for i, (m, n) in enumerate(zip(left[order].tolist(), right[order].tolist(), strict=True))}
+    oxford, other = (at[brookes, len(forms) + int(n)] for n in names)
+    assert values["stands_at"][oxford] == -1 and values["stands_at"][other] > 0
+    assert values["stands_length"][other] == len("oxford brookes university")
+    assert values["stands_in_organization"][other] == 1 and values["share_of_organization"][other] > 0.4
+    # A hospital and a university are named.
+    assert values["classes_in_context"][other] == 3
+    short = at[1 - brookes, len(forms) + int(names[0])]
+    assert values["name_unabbreviated"][short] == pytest.approx(0, abs=1e-6)
+    assert values["stands_at"][short] == -1
+
+
+def test_strings_are_linked_whole() -> None:
+    string = np.array([0, 0, 1, 2, 2, 2])
+    assert list(_chunks(string, 1)) == [(0, 2), (2, 3), (3, 6)]
+    assert list(_chunks(string, 3)) == [(0, 3), (3, 6)]
+    assert list(_chunks(string[:0], 3)) == []
 
 
 _FACTS: list[RegistryFacts] = []
