@@ -292,11 +292,17 @@ def print_answers(answers: Sequence[Mapping[str, Any]]) -> None:
             console.print("  no institution of the run")
         else:
             how = "the run has this string" if a["is_known"] else f"like {_plain(a['nearest'])}"
-            shown = f"{_plain(a['preferred_name'])}  [dim]{a['entity_id']}[/]"
+            shown = f"{_plain(a['preferred_name'])}  [dim]{_ids(a)}[/]"
             console.print(f"  {a['match_probability']:.3f}  {shown}  [dim]{how}[/]")
         for other in a["alternatives"]:
-            shown = f"{_plain(other['preferred_name'])}  {other['entity_id']}"
+            shown = f"{_plain(other['preferred_name'])}  {_ids(other)}"
             console.print(f"  [dim]{other['match_probability']:.3f}  {shown}[/]")
+
+
+def _ids(institution: Mapping[str, Any]) -> str:
+    """The entity id, and that of the registry where there is one."""
+    ids = (institution["entity_id"], institution["registry_id"])
+    return "  ".join(_plain(i) for i in ids if i is not None)
 
 
 def print_traces(traces: Sequence[Mapping[str, Any]]) -> None:

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
+#: What the table tells of an institution, the answer and each alternative.
+_PARTS = ("entity_id", "preferred_name", "registry_id", "match_probability")
+
 
 @dataclass(frozen=True)
 class LookupOutcome:
@@ -104,16 +107,17 @@ def _entities(strings: Affiliations, found: pd.DataFrame, k: int) -> pa.Table:
     """Answers as the columns that rows get."""
     import pyarrow as pa
 
-    text, number = pa.string(), pa.float64()
+    text = pa.string()
     columns = {
         "affiliation_id": pa.array(strings.affiliation_id, text),
         "entity_id": pa.array(found["entity_id"], text, from_pandas=True),
         "preferred_name": pa.array(found["preferred_name"], text, from_pandas=True),
-        "match_probability": pa.array(found["match_probability"], number, from_pandas=True),
+        "registry_id": pa.array(found["registry_id"], text, from_pandas=True),
+        "match_probability": pa.array(found["match_probability"], pa.float64(), from_pandas=True),
     }
     others = found["alternatives"].tolist()
     for i in range(k - 1):
         at = [own[i] if i < len(own) else {} for own in others]
-        for part, kind in (("entity_id", text), ("preferred_name", text), ("match_probability", number)):
+        for part, kind in {n: c.type for n, c in columns.items() if n in _PARTS}.items():
             columns[f"alternative_{i + 1}_{part}"] = pa.array([a.get(part) for a in at], kind)
     return pa.table(columns)

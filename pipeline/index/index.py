@@ -55,18 +55,23 @@ _CHUNK = 10_000
 N_SPEAKING = 3
 
 
+#: What is told of an institution; a run without a registry has no ids of it.
+_WHO = ("entity_id", "preferred_name", "registry_id")
+
+
 class _Answer(NamedTuple):
     """What is told of one string."""
 
     entity_id: str | None
     preferred_name: str | None
+    registry_id: str | None
     match_probability: float
     is_known: bool
     nearest: str | None
     alternatives: tuple[dict[str, Any], ...]
 
 
-NO_ANSWER = _Answer(None, None, float("nan"), False, None, ())
+NO_ANSWER = _Answer(None, None, None, float("nan"), False, None, ())
 
 
 @dataclass(frozen=True)
@@ -169,10 +174,11 @@ class AffiliationIndex:
             k: institutions told of each string at most, the alternatives counted.
 
         Returns:
-            `affiliation`, `entity_id`, `preferred_name`, `match_probability` (all null where no institution
-            reaches the run's threshold), `is_known` (the run has this very string), `nearest` (the string of
-            the run that speaks most for the institution), `alternatives` (a list of dicts with entity_id,
-            preferred_name, match_probability, the most probable first).
+            `affiliation`, `entity_id`, `preferred_name`, `registry_id`, `match_probability` (all null where
+            no institution reaches the run's threshold; the registry's id also where the run has none, and
+            where it has one the name is the registry's), `is_known` (the run has this very string),
+            `nearest` (the string of the run that speaks most for the institution), `alternatives` (a list of
+            dicts with entity_id, preferred_name, registry_id, match_probability, the most probable first).
 
         Raises:
             UsageError: a value that is no string, `k` below 1.
@@ -193,6 +199,7 @@ class AffiliationIndex:
                 "affiliation": pd.Series(texts, dtype=object),
                 "entity_id": pd.Series([a.entity_id for a in found], dtype=object),
                 "preferred_name": pd.Series([a.preferred_name for a in found], dtype=object),
+                "registry_id": pd.Series([a.registry_id for a in found], dtype=object),
                 "match_probability": np.array([a.match_probability for a in found], np.float64),
                 "is_known": np.array([a.is_known for a in found], np.bool_),
                 "nearest": pd.Series([a.nearest for a in found], dtype=object),
@@ -222,12 +229,12 @@ class AffiliationIndex:
         names = self._names(table.column("institution").to_numpy())
         probability = table.column("match_probability").to_pylist()
         rows_of = zip(names, probability, list_of(table.column("affiliation")), strict=True)
-        return [_Answer(i, name, p, True, text, ()) for (i, name), p, text in rows_of]
+        return [_Answer(who[0], who[1], who[2], p, True, text, ()) for who, p, text in rows_of]
 
-    def _names(self, institution: Int64s) -> list[tuple[str, str]]:
-        """Entity id and preferred name of institutions by number."""
+    def _names(self, institution: Int64s) -> list[tuple[str, str, str | None]]:
+        """Entity id, preferred name and id in the registry of institutions by number."""
         table = self._institutions.take(institution)
-        return list(zip(*(list_of(table.column(c)) for c in ("entity_id", "preferred_name")), strict=True))
+        return list(zip(*(list_of(table.column(column)) for column in _WHO), strict=True))
 
     def _compared(self, strings: Sequence[str], k: int) -> dict[str, _Answer]:
         """Strings that the run lacks to what their main mentions are; strings without one are left out."""
@@ -250,12 +257,14 @@ class AffiliationIndex:
         for i, string in enumerate(mentions.affiliation.tolist()):
             own = slice(ends[i], ends[i + 1])
             options = tuple(
-                {"entity_id": e, "preferred_name": name, "match_probability": p}
-                for (e, name), p in zip(names[own], probability[own].tolist(), strict=True)
+                dict(zip(_WHO, who, strict=True)) | {"match_probability": p}
+                for who, p in zip(names[own], probability[own].tolist(), strict=True)
             )
             if options and probability[ends[i]] >= least:
                 best, p = names[ends[i]], float(probability[ends[i]])
-                found[raw[string]] = _Answer(best[0], best[1], p, False, nearest[ends[i]], options[1:])
+                found[raw[string]] = _Answer(
+                    best[0], best[1], best[2], p, False, nearest[ends[i]], options[1:]
+                )
             else:
                 found[raw[string]] = NO_ANSWER._replace(alternatives=options)
         return found
@@ -327,7 +336,8 @@ def with_institutions(
     number = {entity: i for i, entity in enumerate(institutions["entity_id"])}
     of = np.array([number[e] for e in membership["entity_id"]], np.int32)
     probability = membership["match_probability"].to_numpy(np.float64)
-    names = {n: pa.array(institutions[n], pa.string()) for n in ("entity_id", "preferred_name")}
+    nothing = [None] * len(institutions)
+    names = {n: pa.array(institutions.get(n, nothing), pa.string(), from_pandas=True) for n in _WHO}
     with_both = mentions.append_column("institution", pa.array(of)).append_column(
         "match_probability", pa.array(probability)
     )

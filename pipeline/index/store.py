@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 HEAD = "index.json"
-FORMAT = "affiliation-resolver index 1"
+FORMAT = "affiliation-resolver index 2"
 
 
 @dataclass(frozen=True)
@@ -121,7 +121,7 @@ def write_store(
     Args:
         target: the folder.
         tables: `mentions`, as `mentions_table` has them, with match_probability and the number of their
-            institution; `institutions`, with entity_id and preferred_name.
+            institution; `institutions`, with entity_id, preferred_name and registry_id.
         run: fingerprint of the run.
         encoder: fitted here if it learns from strings and has not yet.
         known: an older index by the same encoder, whose vectors and counts are taken over.

@@ -19,9 +19,12 @@ import pipeline
 from pipeline.cli import main
 from pipeline.errors import UsageError
 from pipeline.index import AffiliationIndex, candidates
+from pipeline.registry import import_registry
 from pipeline.run_folder import INDEX
+from pipeline.settings import Settings
 
-EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "affiliations.csv"
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+EXAMPLE = EXAMPLES / "affiliations.csv"
 
 
 def example() -> list[dict[str, str]]:
@@ -203,6 +206,20 @@ def test_the_command_answers_strings(run: Path, index: AffiliationIndex) -> None
     assert found[1]["entity_id"] is None and found[1]["match_probability"] is None
     assert "no institution" in affil("lookup", run, "Zork").stdout
     assert affil("lookup", run, "Zork", "--quiet").stdout == ""
+
+
+def test_answers_tell_the_id_of_the_registry(run: Path, index: AffiliationIndex, tmp_path: Path) -> None:
+    assert index.lookup([NEW[0]["affiliation"]])["registry_id"].isna().all()
+    import_registry(EXAMPLES / "registry.csv", tmp_path / "own.parquet")
+    settings = Settings().with_values(linking={"registry": str(tmp_path / "own.parquet")})
+    strings = [row["affiliation"] for row in OLD if "Oxford" in row["affiliation"]]
+    pipeline.resolve(strings, settings).write(tmp_path / "linked")
+    # A string of the run, and a new one.
+    asked = [strings[0], "Dept of Chemistry, Univ. of Oxford, UK"]
+    for row in json.loads(affil("lookup", tmp_path / "linked", *asked, "--json").stdout):
+        assert row["registry_id"] == "https://ror.org/052gg0110"
+        assert row["preferred_name"] == "University of Oxford"
+    assert "https://ror.org/052gg0110" in affil("lookup", tmp_path / "linked", asked[1]).stdout
 
 
 def test_the_command_fills_a_table(run: Path, index: AffiliationIndex, tmp_path: Path) -> None:

@@ -196,7 +196,7 @@ def test_names_within_others_are_those_of_plain_loops(rows: list[tuple[int, int,
 
 
 def test_features_tell_how_names_stand_in_strings(facts: RegistryFacts) -> None:
-    forms = forms_of("Fac. Phys., Univ. Oxf., Oxford, UK", "Clinic of Oxford Brookes University, UK")
+    forms = forms_of("Fac. Phys., Univ. Oxf., Oxford, UK", "Hospital of Oxford Brookes University, UK")
     value = {n: i for i, n in enumerate(facts.names.names.value)}
     brookes = next(i for i, c in enumerate(forms.context) if "brookes" in c)
     names = np.array([value["University of Oxford"], value["Oxford Brookes University"]])
