@@ -11,13 +11,14 @@ from pipeline.authorships import write_authorships
 from pipeline.clustering import KMEANS
 from pipeline.errors import UsageError
 from pipeline.explanation import PairReasons
-from pipeline.folding import RESOLVED_COLUMNS, fold_rows, resolved_path, write_resolved, write_sources
+from pipeline.folding import fold_rows, resolved_path, write_resolved, write_sources
 from pipeline.growth import Grown, grow
 from pipeline.index import AffiliationIndex
 from pipeline.index.columns import forms_of
 from pipeline.index.store import write_store
 from pipeline.inputs import expanded
 from pipeline.ledger import Generation
+from pipeline.linking import load_registry
 from pipeline.reading import ReadingSettings, stage_rows
 from pipeline.rows import FILE, ROW, StagedRows, field_name
 from pipeline.run_folder import (
@@ -32,7 +33,7 @@ from pipeline.run_folder import (
 from pipeline.scoring import PairFeatures
 from pipeline.settings import Settings
 from pipeline.stage_log import StageLog, Watcher
-from pipeline.tables import entities_of_strings
+from pipeline.tables import entities_of_strings, resolved_columns
 from pipeline.workspace import staged_folder
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ def run_add_job(
     folder, log = Path(run), StageLog(watch)
     settings, before = read_settings(folder), Generation.read(folder)
     manifest = read_manifest(folder) or {}
-    resolved = _check_can_grow(folder, settings)
+    resolved, registry = _check_can_grow(folder, settings), load_registry(settings.linking)
     with staged_folder(folder) as work:
         with log("read") as tick:
             reading = _reading(manifest, column, encoding)
@@ -87,12 +88,12 @@ def run_add_job(
             content = fingerprint_of([fresh.path], {})
             if not again and any(one["content"] == content for one in manifest.get("added", [])):
                 return AddOutcome(folder, manifest, fresh.n_rows, 0, was_added=True)
-            staged = _joined(_old_rows(resolved, manifest, settings, work), fresh, folder)
+            staged = _joined(_old_rows(resolved, manifest, reading.years, work), fresh, folder)
         with log("fold rows"):
             folded = fold_rows(staged)
         with log("open index") as tick:
             index, old = AffiliationIndex.load(folder, on_progress=tick), read_frames(folder)
-        grown = grow(index, old, before, folded, log)
+        grown = grow(index, old, before, folded, log, registry=registry)
         fingerprint = fingerprint_of([fresh.path], {"previous": before.fingerprint})
         with log("write"):
             _write(work, staged, grown, reading)
@@ -121,8 +122,6 @@ def _check_can_grow(folder: Path, settings: Settings) -> Path:
     again = f"resolve all rows with --previous {folder} instead, and ids go on"
     if settings.clustering.clusterer == KMEANS:
         raise UsageError(f"{folder} was clustered by kmeans, which cannot take new strings; {again}")
-    if settings.linking.registry is not None:
-        raise UsageError(f"{folder} was linked to a registry, which affil add does not do; {again}")
     found = [folder / f"resolved.{suffix}" for suffix in ("csv", "tsv", "parquet")]
     for path in found:
         if path.is_file():
@@ -142,16 +141,20 @@ def _reading(manifest: dict[str, Any], column: str | None, encoding: str | None)
         encoding=encoding,
         author_columns=tuple(authors) if authors else None,
         works=works,
+        year_column=said.get("year_column"),
     )
 
 
-def _old_rows(resolved: Path, manifest: dict[str, Any], settings: Settings, work: Path) -> StagedRows:
+def _old_rows(resolved: Path, manifest: dict[str, Any], year_column: str | None, work: Path) -> StagedRows:
     """The user's own rows and columns, from the table that the run gave back."""
     said = manifest.get("reading", {})
     text = None if resolved.suffix == ".parquet" else "utf-8"
-    reading = ReadingSettings(said.get("column"), said.get("id_column"), said.get("count_column"), text)
+    names = {n: said.get(n) for n in ("column", "id_column", "count_column")}
+    reading = ReadingSettings(**names, encoding=text, year_column=year_column)
     staged = stage_rows([resolved], work / ".old.parquet", reading)
-    return replace(staged, columns=staged.columns[: -len(RESOLVED_COLUMNS)])
+    has_registry = read_settings(resolved.parent).linking.registry is not None
+    n_added = len(resolved_columns(has_registry=has_registry, is_by_year=year_column is not None))
+    return replace(staged, columns=staged.columns[:-n_added])
 
 
 def _joined(old: StagedRows, new: StagedRows, folder: Path) -> StagedRows:
@@ -223,7 +226,9 @@ def _write(work: Path, staged: StagedRows, grown: Grown, reading: ReadingSetting
     write_sources(staged, sources)
     if reading.authorship:
         write_authorships(staged, reading.authorship, sources, grown.frames, work / "authorships.parquet")
-    write_resolved(staged, entities_of_strings(grown.frames), resolved_path(staged, work))
+    by_year = staged.year_column is not None and grown.frames.timeline is not None
+    entities = entities_of_strings(grown.frames, is_by_year=by_year)
+    write_resolved(staged, entities, resolved_path(staged, work))
     write_tables(work, grown.frames)
 
 

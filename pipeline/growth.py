@@ -15,24 +15,23 @@ import numpy as np
 from blocking import CorpusEncoder, Encoder, block_in_detail
 from blocking.pairs import RULES
 from pipeline.cleaning import clean
-from pipeline.clustering import Clusters, cluster, set_siblings_apart
+from pipeline.clustering import Clusters, Constraints, cluster, set_siblings_apart
 from pipeline.consolidation import (
     Consolidated,
-    Institution,
-    entity_id,
-    institutions_of,
-    membership,
     mention_ids,
 )
 from pipeline.folding import Folded
+from pipeline.grown_records import Known, Rows, consolidated
 from pipeline.index import AffiliationIndex
 from pipeline.index.candidates import Breadth
-from pipeline.index.columns import forms_of, id_number, mentions_of, mentions_table
+from pipeline.index.columns import forms_of, mentions_table
 from pipeline.index.index import with_institutions
 from pipeline.judgements import Judgements, hold
 from pipeline.ledger import Generation, Members
+from pipeline.linked_tables import link_columns, timeline_frame
+from pipeline.linking import Linking, RegistryFacts, link
 from pipeline.model_list import load_named_encoder
-from pipeline.normalization import normalize
+from pipeline.normalization import normalize, with_keys
 from pipeline.parsing import parse
 from pipeline.records import Affiliations, Forms, Int64s, Matches, Mentions, ScoredPairs, SetAside
 from pipeline.rows import list_of
@@ -41,7 +40,6 @@ from pipeline.stage_log import StageLog
 from pipeline.tables import (
     RunFrames,
     institutions_frame,
-    institutions_of_frame,
     judgements_frame,
     mentions_frame,
     pairs_frame,
@@ -98,7 +96,15 @@ class Arrivals:
     table: pa.Table
 
 
-def grow(index: AffiliationIndex, old: RunFrames, before: Generation, folded: Folded, log: StageLog) -> Grown:
+def grow(
+    index: AffiliationIndex,
+    old: RunFrames,
+    before: Generation,
+    folded: Folded,
+    log: StageLog,
+    *,
+    registry: RegistryFacts | None = None,
+) -> Grown:
     """A run and all strings, old and new, with their counts, to the run with the new ones.
 
     Args:
@@ -107,27 +113,32 @@ def grow(index: AffiliationIndex, old: RunFrames, before: Generation, folded: Fo
         before: the run, whose ids go on.
         folded: the strings of all rows, the old ones too.
         log: times each stage.
+        registry: that of the run, None where it has none.
 
     Raises:
         AffilError: a model that cannot be loaded, judgements that contradict each other.
     """
     fresh = _fresh(folded.affiliations, old)
     arrived = arrivals(index, fresh, log)
+    row = Rows.of(index.store.mentions, arrived.table).counted(folded.affiliations)
+    judgements = Judgements.from_frame(old.judgements)
+    said = hold(judgements, list_of(row.table.column("mention_id")))
+    linking = _linking(row, index, registry, log).told(said.registry_key) if registry else None
     with log("cluster"):
-        row = _Rows.of(index.store.mentions, arrived.table).counted(folded.affiliations)
         matches = _all_matches(old.pairs, arrived.matches, row, list_of(row.table.column("mention_id")))
-        judgements = Judgements.from_frame(old.judgements)
-        clusters = _clusters(matches, row, index, judgements)
+        clusters = _clusters(matches, row, index, said.constraints, linking)
     with log("consolidate"):
         table = row.table
-        found = _consolidated(row, matches, clusters.label, _Known.of(row, old), index.settings)
-        found = before.carried(found)
+        known = Known.of(row, old) if linking is None else Known.nothing(row)
+        found = consolidated(row, matches, clusters.label, known, index.settings)
+        found = before.carried(linking.identified(found, clusters.label) if linking else found)
         frames = RunFrames(
-            mentions=_mentions(old, arrived, found, row, table.column("n_occurrences").to_numpy()),
-            institutions=institutions_frame(found),
+            mentions=_mentions(old, arrived, found, row, linking),
+            institutions=institutions_frame(found, has_registry=linking is not None),
             pairs=pairs_frame(matches, found),
             set_aside=_set_aside(old, arrived, folded),
             judgements=judgements_frame(judgements, found) if judgements else None,
+            timeline=_timeline(row, linking, clusters.label, index.settings) if linking else None,
         )
     tables = with_institutions(table, frames.mentions, frames.institutions)
     return Grown(
@@ -173,47 +184,6 @@ def _fresh(strings: Affiliations, old: RunFrames) -> Affiliations:
     )
 
 
-@dataclass(frozen=True)
-class _Rows:
-    """Old and new mentions together, in the order of their strings' ids.
-
-    Attributes:
-        table: all of them.
-        old, new: where each old and each new one stands.
-        affiliation: number of the string of each, non-decreasing.
-    """
-
-    table: pa.Table
-    old: Int64s
-    new: Int64s
-    affiliation: Int64s
-
-    @classmethod
-    def of(cls, old: pa.Table, new: pa.Table) -> _Rows:
-        import pyarrow as pa
-
-        both = pa.concat_tables([old.select(new.column_names), new])
-        key = np.array([id_number(i) for i in list_of(both.column("affiliation_id"))], np.uint64)
-        order = np.argsort(key, kind="stable")
-        place = np.empty(len(order), np.int64)
-        place[order] = np.arange(len(order))
-        change = np.diff(key[order]) != 0
-        number = np.concatenate([np.zeros(min(len(order), 1), np.int64), np.cumsum(change, dtype=np.int64)])
-        return cls(both.take(order), place[: len(old)], place[len(old) :], number)
-
-    def __len__(self) -> int:
-        return len(self.affiliation)
-
-    def counted(self, strings: Affiliations) -> _Rows:
-        """The same rows with how often their strings occur now."""
-        import pyarrow as pa
-
-        n_of = dict(zip(strings.affiliation_id, strings.n_occurrences.tolist(), strict=True))
-        counts = pa.array([n_of[i] for i in list_of(self.table.column("affiliation_id"))], pa.int64())
-        at = self.table.column_names.index("n_occurrences")
-        return replace(self, table=self.table.set_column(at, "n_occurrences", counts))
-
-
 def _joined(one: Matches, other: Matches) -> Matches:
     """Matches in any numbering and order that they share, in order of (left, right)."""
     names = ("left", "right", "similarity", "rule", "logit", "rescored")
@@ -224,7 +194,7 @@ def _joined(one: Matches, other: Matches) -> Matches:
     return Matches(ScoredPairs(**ordered), probability[order])
 
 
-def _all_matches(old: pd.DataFrame, new: Matches, row: _Rows, ids: list[str]) -> Matches:
+def _all_matches(old: pd.DataFrame, new: Matches, row: Rows, ids: list[str]) -> Matches:
     """Old pairs as a run wrote them and new ones, numbered by the rows of both."""
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -254,88 +224,39 @@ def _all_matches(old: pd.DataFrame, new: Matches, row: _Rows, ids: list[str]) ->
     return _joined(Matches(kept, figures["probability"]), Matches(added, new.probability))
 
 
-def _clusters(matches: Matches, row: _Rows, index: AffiliationIndex, judgements: Judgements) -> Clusters:
+def _linking(row: Rows, index: AffiliationIndex, registry: RegistryFacts, log: StageLog) -> Linking:
+    """Links of all mentions as a run makes them; old ones too, for the registry may be a newer one."""
+    settings, encoder = index.settings, index.candidates.encoder
+    own = None if isinstance(encoder, CorpusEncoder) else encoder
+    with log("link") as tick:
+        forms = forms_of(row.table, settings.normalization.known_names)
+        forms = with_keys(forms, settings.normalization)
+        links = link(forms, registry, settings.linking, settings.blocking, encoder=own, on_progress=tick)
+    return Linking.of(registry, links, settings.linking)
+
+
+def _clusters(
+    matches: Matches, row: Rows, index: AffiliationIndex, held: Constraints, linking: Linking | None
+) -> Clusters:
     """All pairs to the cluster of each mention, as a run makes them."""
-    pairs, ids = matches.pairs, list_of(row.table.column("mention_id"))
+    pairs = matches.pairs
+    held = linking.held(pairs.left, pairs.right, held) if linking else held
     evidence = set_siblings_apart(pairs.left, pairs.right, matches.probability, row.affiliation)
-    held = hold(judgements, ids).constraints
-    return cluster(len(row), *evidence, index.settings.clustering, constraints=held)
+    found = cluster(len(row), *evidence, index.settings.clustering, constraints=held)
+    if linking is None:
+        return found
+    return replace(found, label=linking.settled(found.label, held))
 
 
-@dataclass(frozen=True)
-class _Known:
-    """What the run knows of its institutions: records, the record of each row (−1: new), their sizes."""
-
-    records: list[Institution]
-    of_row: Int64s
-    size: Int64s
-    counts: Int64s
-
-    @classmethod
-    def of(cls, row: _Rows, old: RunFrames) -> _Known:
-        records = institutions_of_frame(old.institutions)
-        number = {r.entity_id: i for i, r in enumerate(records)}
-        of_row, counts = np.full(len(row), -1, np.int64), np.zeros(len(row), np.int64)
-        of_row[row.old] = [number[e] for e in old.mentions["entity_id"]]
-        counts[row.old] = old.mentions["n_occurrences"]
-        return cls(records, of_row, np.bincount(of_row[row.old], minlength=len(records)), counts)
-
-    def unchanged(self, label: Int64s, counts: Int64s) -> Int64s:
-        """For each cluster the record that it is still, −1 where a member or a count is another."""
-        n = int(label.max(initial=-1)) + 1
-        least, most = np.full(n, len(self.records)), np.full(n, -1)
-        np.minimum.at(least, label, self.of_row)
-        np.maximum.at(most, label, self.of_row)
-        is_same = (least == most) & (least >= 0)
-        is_same &= np.bincount(label, minlength=n) == np.append(self.size, 0)[np.where(is_same, least, -1)]
-        is_same[label[counts != self.counts]] = False
-        return np.where(is_same, least, -1)
-
-
-def _consolidated(
-    row: _Rows, matches: Matches, label: Int64s, known: _Known, settings: Settings
-) -> Consolidated:
-    """Clusters to institutions: the old records, and new ones where members changed."""
-    table, string = row.table, row.affiliation
-    mean, best = membership(len(table), matches, label)
-    same = known.unchanged(label, table.column("n_occurrences").to_numpy())
-    confidence = np.bincount(label, mean) / np.bincount(label) if len(label) else np.empty(0)
-    record = {}
-    for c, i in enumerate(same.tolist()):
-        if i >= 0:
-            own, sure = known.records[i], float(confidence[c])
-            record[c] = own if own.confidence == sure else replace(own, confidence=sure)
-    # Mentions are numbered within their strings, so that strings come whole.
-    rows = np.flatnonzero(np.isin(string, string[same[label] < 0]))
-    part, cluster_of = table.take(rows), label[rows]
-    order = np.argsort(cluster_of, kind="stable")
-    order = order[same[cluster_of[order]] < 0]
-    starts = np.flatnonzero(np.diff(cluster_of[order], prepend=-1))
-    groups = [group.tolist() for group in np.split(order, starts[1:])] if len(order) else []
-    made = institutions_of(
-        groups,
-        mentions_of(part),
-        forms_of(part, settings.normalization.known_names),
-        (mean[rows], best[rows]),
-        settings.canonical,
-    )
-    taken = {r.entity_id for r in record.values()}
-    for group, one in zip(groups, made, strict=True):
-        record[int(cluster_of[group[0]])] = replace(one, entity_id=_unused(one.entity_id, taken))
-    entity = [record[c].entity_id for c in label.tolist()]
-    return Consolidated(list(record.values()), list_of(table.column("mention_id")), entity, mean)
-
-
-def _unused(name: str, taken: set[str]) -> str:
-    """An id for a new record that no kept one has: what made it may have made an older one, too."""
-    while name in taken:
-        name = entity_id(f"{name}/+")
-    taken.add(name)
-    return name
+def _timeline(row: Rows, linking: Linking, label: Int64s, settings: Settings) -> pd.DataFrame:
+    """Which records mentions have been in which years."""
+    forms = forms_of(row.table, settings.normalization.known_names)
+    ids = list_of(row.table.column("mention_id"))
+    return timeline_frame(linking.timeline(forms, label), ids, linking.facts.registry.id)
 
 
 def _mentions(
-    old: RunFrames, arrived: Arrivals, found: Consolidated, row: _Rows, counts: Int64s
+    old: RunFrames, arrived: Arrivals, found: Consolidated, row: Rows, linking: Linking | None
 ) -> pd.DataFrame:
     """The table of mentions, old and new."""
     import pandas as pd
@@ -350,7 +271,9 @@ def _mentions(
     fresh = mentions_frame(arrived.mentions, arrived.forms, own)
     both = pd.concat([f for f in (old.mentions, fresh) if len(f)] or [fresh], ignore_index=True)
     order = np.argsort(np.concatenate([row.old, row.new]))
+    counts = row.table.column("n_occurrences").to_numpy()
     figures = {"n_occurrences": counts, "entity_id": entity, "match_probability": probability}
+    figures |= link_columns(linking, len(row)) if linking else {}
     return both.iloc[order].reset_index(drop=True).assign(**figures)
 
 

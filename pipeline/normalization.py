@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -106,16 +106,38 @@ def _normalize_chunk(items: Sequence[Mention], settings: NormalizationSettings) 
     known = recognize(names, concept, context_concept, places) if names else None
     texts = (display_of, context, organization, concept, context_concept, units)
     columns: dict[str, list[Any]] = dict(zip(_TEXTS, texts, strict=True))
-    rules = _rules(settings)
-    if KNOWN_NAME in rules:
-        records = known.organization if known else [()] * len(items)
-        columns[KNOWN_NAME] = [tuple(map(str, own)) for own in records]
-    if SAME_FORM in rules:
-        columns[SAME_FORM] = [_same_form(o, m) for o, m in zip(organization, items, strict=True)]
-    if ACRONYM_PLACE in rules:
-        both = zip(organization, items, strict=True)
-        columns[ACRONYM_PLACE] = [_acronym_place(_acronyms(m), o, m) for o, m in both]
+    place = [m.city or m.country_code for m in items]
+    columns |= _keys(settings, organization, place, [_acronyms(m) for m in items], known)
     return _Part(columns, known)
+
+
+def with_keys(forms: Forms, settings: NormalizationSettings) -> Forms:
+    """Forms that were kept without their keys, with those that `normalize` gave them."""
+    place = [city or country for city, country in zip(forms.city, forms.country_code, strict=True)]
+    keys = _keys(settings, forms.organization, place, forms.acronyms, forms.known)
+    if settings.use_transliteration:
+        keys[SHARED_KEY] = _transcriptions(forms.organization)
+    return replace(forms, keys=keys)
+
+
+def _keys(
+    settings: NormalizationSettings,
+    organization: Sequence[str],
+    place: Sequence[str | None],
+    acronyms: Sequence[tuple[str, ...]],
+    known: KnownRecords | None,
+) -> dict[str, Any]:
+    """The keys of each mention by the rules of `_rules`."""
+    rules, keys = _rules(settings), dict[str, Any]()
+    if KNOWN_NAME in rules:
+        records = known.organization if known else [()] * len(organization)
+        keys[KNOWN_NAME] = [tuple(map(str, own)) for own in records]
+    if SAME_FORM in rules:
+        keys[SAME_FORM] = [_same_form(o, p) for o, p in zip(organization, place, strict=True)]
+    if ACRONYM_PLACE in rules:
+        rows = zip(acronyms, organization, place, strict=True)
+        keys[ACRONYM_PLACE] = [_acronym_place(*row) for row in rows]
+    return keys
 
 
 def _acronyms(mention: Mention) -> tuple[str, ...]:
@@ -134,12 +156,12 @@ def load_known_names(settings: NormalizationSettings) -> KnownNames | None:
     return KnownNames.load(settings.known_names)
 
 
-def _same_form(organization: str, mention: Mention) -> tuple[str, ...]:
+def _same_form(organization: str, place: str | None) -> tuple[str, ...]:
     """The organisation's name key, with the place where the name says little (`university hospital`)."""
     if not organization:
         return ()
     key = name_key(organization)
-    return (key if _is_specific(organization) else f"{key}|{mention.city or mention.country_code}",)
+    return (key if _is_specific(organization) else f"{key}|{place}",)
 
 
 def _transcriptions(organization: Sequence[str]) -> list[tuple[str, ...]]:
@@ -157,9 +179,8 @@ def _is_specific(organization: str) -> bool:
     return any(i not in covered and not lexicon.is_subject(k) and len(k) > 2 for i, k in enumerate(keys))
 
 
-def _acronym_place(acronyms: tuple[str, ...], organization: str, mention: Mention) -> tuple[str, ...]:
+def _acronym_place(acronyms: tuple[str, ...], organization: str, place: str | None) -> tuple[str, ...]:
     """Stated acronyms and the name's own initials, each with the city or else the country."""
-    place = mention.city or mention.country_code
     if not place:
         return ()
     return tuple(f"{a}|{place}" for a in dict.fromkeys((*acronyms, *initials(organization))))

@@ -10,6 +10,7 @@ import numpy as np
 
 from blocking.pairs import RULES
 from pipeline.consolidation import Consolidated, Institution
+from pipeline.folding import RESOLVED_COLUMNS
 from pipeline.judgements import JUDGEMENT_COLUMNS, Judgements, hold
 from pipeline.linked_tables import RecordsOfYears, link_columns
 from pipeline.linking import Linking
@@ -211,6 +212,12 @@ def schema_of(frame: pd.DataFrame) -> pa.Schema:
     }
     kind_of = {name: kind for kind, names in kinds.items() for name in names}
     return pa.schema([(name, kind_of.get(name, pa.string())) for name in frame.columns])
+
+
+def resolved_columns(*, has_registry: bool, is_by_year: bool) -> tuple[str, ...]:
+    """The columns that the user's own table is given."""
+    more = ("registry_id", *(("registry_id_then", "is_dated") if is_by_year else ())) if has_registry else ()
+    return (*RESOLVED_COLUMNS, *more)
 
 
 def entities_of_strings(frames: RunFrames, *, is_by_year: bool = False) -> pa.Table:

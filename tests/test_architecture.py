@@ -67,7 +67,17 @@ FLOORS = (
         "workspace",
     ),
     ("resolution", "index"),
-    ("job", "link_job", "lookup_job", "growth", "add_job", "training", "console", "model_check"),
+    (
+        "job",
+        "link_job",
+        "lookup_job",
+        "growth",
+        "grown_records",
+        "add_job",
+        "training",
+        "console",
+        "model_check",
+    ),
     ("growth_commands", "model_commands", "registry_commands", "review_commands", "train_commands"),
     ("cli",),
 )

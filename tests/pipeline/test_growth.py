@@ -335,7 +335,9 @@ def test_what_cannot_grow_is_refused(tmp_path: Path, batches: list[str], copy: P
     manifest = json.loads((copy / "manifest.json").read_text())
     manifest["settings"]["linking"]["registry"] = "ror.parquet"
     (copy / "manifest.json").write_text(json.dumps(manifest))
-    refuses(affil("add", copy, batches[1]), "registry", "--previous")
+    before = digest(copy)
+    refuses(affil("add", copy, batches[1]), "ror.parquet")
+    assert digest(copy) == before
 
 
 def test_a_failure_leaves_the_run_as_it_was(

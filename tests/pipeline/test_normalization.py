@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from pipeline import normalization
 from pipeline.cleaning import clean
 from pipeline.folding import fold_values
-from pipeline.normalization import NormalizationSettings, normalize
+from pipeline.normalization import NormalizationSettings, normalize, with_keys
 from pipeline.parsing import parse
 from pipeline.records import Forms
 
@@ -174,3 +176,12 @@ def test_forms_are_the_same_in_small_lots(monkeypatch: pytest.MonkeyPatch) -> No
             if name == "is_main"
             else column == getattr(parts, name)
         )
+
+
+@pytest.mark.parametrize("names", ["built-in", "none"])
+def test_keys_can_be_made_of_forms_alone(names: str) -> None:
+    settings = NormalizationSettings(known_names=names)
+    forms = forms_of(
+        [*STRINGS, "清华大学, 北京", "Tsinghua University, Beijing, China", "MIT, Cambridge, MA"], settings
+    )
+    assert with_keys(replace(forms, keys={}), settings).keys == forms.keys
