@@ -4,10 +4,13 @@
 
     python benchmarks/scale.py --data ../shared/data --rows 5000000
 
-OPTIONS go to `affil resolve` (such as `-- --encoder built-in`). A stage's memory is the peak of the command's
-own process up to its end; that of the whole is the peak of all its processes together, looked at twice a
-second. The growth exponent is the slope of log seconds over log strings: 1 is linear, 2 quadratic; that of
-the CPU seconds (of all processes) is the one to trust where others work on the machine.
+OPTIONS go to `affil resolve` (such as `-- --encoder built-in`). Memory is what the command's processes hold:
+what they have written and no file has, which the system cannot drop, and for want of which it ends programs.
+For a stage it is what the command's own process holds when the stage is over; for the whole the peak of all
+processes together, looked at twice a second. `resident` is the peak with mapped files too: pages of them lie
+in memory while there is room.
+The growth exponent is the slope of log seconds over log strings: 1 is linear, 2 quadratic; that of the CPU
+seconds (of all processes) is the one to trust where others work on the machine.
 B³ is that of synthetic strings, whose institutions grow with their number: it shows whether quality holds as
 sizes grow, not how good it is on real strings. `whole` is the share of strings of large institutions (more
 than `LARGE` distinct strings) that lie in the largest cluster of their institution.
@@ -21,6 +24,7 @@ import argparse
 import json
 import math
 import os
+import re
 import sys
 import tempfile
 import time
@@ -45,8 +49,9 @@ SHORTEST = 0.05
 
 def run(strings: Sequence[tuple[str, str]], options: Sequence[str], scratch: Path) -> dict[str, Any]:
     """Strings with their gold and options in; seconds, memory, stages and quality of one process out."""
+    import pandas as pd
+
     import pipeline
-    from pipeline.run_folder import read_frames
 
     source, output = scratch / "strings.parquet", scratch / "run"
     synthetic.write(iter(strings), source)
@@ -56,16 +61,16 @@ def run(strings: Sequence[tuple[str, str]], options: Sequence[str], scratch: Pat
     if done.returncode:
         sys.exit(f"scale.py: affil resolve failed on {len(strings):,} strings: {done.stderr.strip()}")
     manifest = json.loads(done.stdout)
-    mentions = read_frames(output).mentions
+    # Without the pairs, of which there are many times as many.
+    mentions = pd.read_parquet(output / "mentions.parquet")
+    found = pipeline.evaluate(mentions, pipeline.read_gold(source, "affiliation", "cluster"), n_bootstrap=0)
     mentions = mentions[mentions["role"] == "main"]
-    found = pipeline.evaluate(
-        read_frames(output).mentions, pipeline.read_gold(source, "affiliation", "cluster"), n_bootstrap=0
-    )
     return {
         "n_strings": len(strings),
         "seconds": round(done.seconds, 2),
         "cpu_seconds": round(done.cpu_seconds, 2),
         "peak_memory_mb": round(done.peak_memory_mb),
+        "peak_resident_mb": round(done.peak_resident_mb),
         "neighbours": manifest["neighbours"],
         "stages": manifest["stages"],
         "n_pairs": manifest["counts"]["pairs_proposed"],
@@ -86,27 +91,40 @@ class Watched(NamedTuple):
     seconds: float
     cpu_seconds: float
     peak_memory_mb: float
+    peak_resident_mb: float
 
 
 def watched(command: Sequence[str], path: str) -> Watched:
     """Run a command and look at all its processes twice a second."""
-    begin, cpu, peak = time.perf_counter(), {}, 0.0
+    begin, cpu, peak, peak_resident = time.perf_counter(), {}, 0, 0
     with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
         run = psutil.Popen(command, stdout=out, stderr=err, text=True, env=os.environ | {"PYTHONPATH": path})
         while run.poll() is None:
-            memory = 0
+            memory = resident = 0
             with suppress(psutil.NoSuchProcess):
                 for process in (run, *run.children(recursive=True)):
                     with suppress(psutil.NoSuchProcess, psutil.ZombieProcess):
-                        memory += process.memory_info().rss
+                        held, in_all = memory_of(process)
+                        memory, resident = memory + held, resident + in_all
                         times = process.cpu_times()
                         cpu[process.pid] = times.user + times.system
-            peak = max(peak, memory / 1e6)
+            peak, peak_resident = max(peak, memory), max(peak_resident, resident)
             time.sleep(0.5)
         seconds = time.perf_counter() - begin
         for stream in (out, err):
             stream.seek(0)
-        return Watched(run.returncode, out.read(), err.read(), seconds, sum(cpu.values()), peak)
+        taken = seconds, sum(cpu.values()), peak / 1e6, peak_resident / 1e6
+        return Watched(run.returncode, out.read(), err.read(), *taken)
+
+
+def memory_of(process: psutil.Process) -> tuple[int, int]:
+    """Bytes that a process holds and no file has, and all that it has in memory; off Linux that twice."""
+    status = Path(f"/proc/{process.pid}/status")
+    if not status.exists():
+        return (process.memory_info().rss,) * 2
+    found = dict(re.findall(r"^(VmRSS|RssAnon|RssShmem):\s+(\d+) kB$", status.read_text(), re.MULTILINE))
+    size = {name: int(number) * 1024 for name, number in found.items()}
+    return size.get("RssAnon", 0) + size.get("RssShmem", 0), size.get("VmRSS", 0)
 
 
 def whole(strings: Sequence[tuple[str, str]], mentions: Any) -> float | None:
@@ -167,20 +185,28 @@ def exponent(sizes: Sequence[int], seconds: Sequence[float]) -> float | None:
 
 
 def table(runs: Sequence[dict[str, Any]]) -> str:
-    """Runs in ascending size in; a line a stage with its seconds, strings a second and memory out."""
+    """Runs in ascending size in; a line a stage with its seconds, strings a second and memory out.
+
+    Last how seconds grow, and how many more bytes are held for each string between the two largest sizes.
+    """
     sizes = [found["n_strings"] for found in runs]
-    lines = [f"{'':16}" + "".join(f"{f'{size:,} strings':>38}" for size in sizes) + "   exponent"]
+    head = "".join(f"{f'{size:,} strings':>38}" for size in sizes)
+    lines = [f"{'':16}{head}   exponent   B a string"]
     whole = [{"name": "whole process"} | found for found in runs]
     for parts in [*zip(*(found["stages"] for found in runs), strict=True), whole]:
         seconds = [part["seconds"] for part in parts]
+        held = [part.get("held_memory_mb") or part["peak_memory_mb"] for part in parts]
         slope = exponent(sizes, seconds)
         cells = [
-            f"{part['seconds']:10.2f} s {size / max(part['seconds'], 1e-3):11,.0f} /s"
-            f"{part['peak_memory_mb']:8,} MB"
-            for size, part in zip(sizes, parts, strict=True)
+            f"{part['seconds']:10.2f} s {size / max(part['seconds'], 1e-3):11,.0f} /s{memory:8,} MB"
+            for size, part, memory in zip(sizes, parts, held, strict=True)
         ]
-        last = "" if slope is None else f"{slope:11.2f}"
+        last = f"{'' if slope is None else f'{slope:.2f}':>11}"
+        if len(sizes) > 1:
+            last += f"{1e6 * (held[-1] - held[-2]) / (sizes[-1] - sizes[-2]):13,.0f}"
         lines.append(f"{parts[0]['name']:16}" + "".join(f"{cell:>38}" for cell in cells) + last)
+    resident = (f"{found['peak_resident_mb']:,} MB" for found in runs)
+    lines.append(f"{'resident':16}" + "".join(f"{cell:>38}" for cell in resident))
     cpu = [found["cpu_seconds"] for found in runs]
     slope = exponent(sizes, cpu)
     last = "" if slope is None else f"{slope:11.2f}"

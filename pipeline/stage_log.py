@@ -24,7 +24,10 @@ Watcher = Callable[[str], Progress | None]
 
 @dataclass
 class StageLog:
-    """Collects one entry a stage: name, seconds, peak memory of the process so far, whether it was reused."""
+    """Collects one entry a stage: name, seconds, memory, whether it was reused.
+
+    Memory: the peak of the process so far, and what it holds when the stage is over.
+    """
 
     watch: Watcher | None = None
     stages: list[dict[str, Any]] = field(default_factory=list)
@@ -36,9 +39,10 @@ class StageLog:
         begin = time.perf_counter()
         yield tick
         seconds = time.perf_counter() - begin
-        entry = {"name": name, "seconds": round(seconds, 3), "peak_memory_mb": peak_memory_mb()}
-        self.stages.append(entry | {"is_reused": is_reused})
         _give_back_memory()
+        memory = {"peak_memory_mb": peak_memory_mb(), "held_memory_mb": held_memory_mb()}
+        entry = {"name": name, "seconds": round(seconds, 3), **memory, "is_reused": is_reused}
+        self.stages.append(entry)
         log.info("%s: %.2f s%s", name, seconds, " (kept from before)" if is_reused else "")
 
     def run(self, name: str, make: Callable[[Progress | None], T], form: Any = None) -> T:
@@ -50,6 +54,23 @@ class StageLog:
     def seconds(self) -> float:
         """Seconds of all stages."""
         return round(sum(float(s["seconds"]) for s in self.stages), 3)
+
+
+def held_memory_mb() -> int | None:
+    """MB that this process holds now and no file has, so that the system cannot drop them; None off Linux."""
+    kernel = _status()
+    if "RssAnon" not in kernel:
+        return None
+    return (kernel["RssAnon"] + kernel.get("RssShmem", 0)) // 1_000_000
+
+
+def _status() -> dict[str, int]:
+    """Sizes of this process as Linux tells them, in bytes; nothing elsewhere."""
+    path = Path("/proc/self/status")
+    if not path.exists():
+        return {}
+    sizes = re.findall(r"^(\w+):\s+(\d+) kB$", path.read_text(), re.MULTILINE)
+    return {name: int(number) * 1024 for name, number in sizes}
 
 
 def _give_back_memory() -> None:
@@ -66,13 +87,11 @@ def _give_back_memory() -> None:
 
 
 def peak_memory_mb() -> int:
-    """Largest resident size of this process so far, in MB."""
+    """Largest resident size of this process so far, in MB; it counts what is in memory of mapped files."""
     # On Linux `getrusage` also counts the process that started this one; the kernel's own figure does not.
-    status = Path("/proc/self/status")
-    if status.exists():
-        found = re.search(r"^VmHWM:\s+(\d+) kB$", status.read_text(), re.MULTILINE)
-        if found:
-            return int(found[1]) * 1024 // 1_000_000
+    kernel = _status()
+    if "VmHWM" in kernel:
+        return kernel["VmHWM"] // 1_000_000
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit // 1_000_000
 

@@ -100,7 +100,9 @@ def floats(column: pd.Series[Any]) -> Float64s:
 def _by_id(table: pd.DataFrame, column: str, name: str) -> pd.DataFrame:
     if table[column].duplicated().any():
         raise UsageError(f"{name}: {column} must be unique, but some occur twice; write the run folder again")
-    return table.sort_values(column, ignore_index=True)
+    # As a run writes its mentions; a million are not copied.
+    is_sorted = table[column].is_monotonic_increasing
+    return table.reset_index(drop=True) if is_sorted else table.sort_values(column, ignore_index=True)
 
 
 def _coded_rows(index: pd.Index[Any], ids: pd.Series[Any]) -> tuple[Int64s, npt.NDArray[np.integer[Any]]]:

@@ -70,3 +70,22 @@ def test_peak_memory_grows_by_what_is_held() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
     before, after = map(int, done.stdout.split())
     assert 5 < before < 200 and 190 <= after - before < 260
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux says what a process holds")
+def test_held_memory_counts_what_is_held_and_not_what_files_have(tmp_path: Path) -> None:
+    code = (
+        "import mmap, sys\n"
+        "from pipeline.stage_log import held_memory_mb, peak_memory_mb\n"
+        "before = held_memory_mb(); held = b'x' * 100_000_000; after = held_memory_mb()\n"
+        "file = open(sys.argv[1], 'r+b'); mapped = mmap.mmap(file.fileno(), 0)\n"
+        "sum(mapped[i] for i in range(0, len(mapped), 4096)); del held\n"
+        "print(before, after, held_memory_mb(), peak_memory_mb())"
+    )
+    path = tmp_path / "mapped"
+    path.write_bytes(bytes(150_000_000))
+    command = [sys.executable, "-c", code, str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=True)
+    before, after, mapped, peak = map(int, done.stdout.split())
+    assert 95 <= after - before < 115 and abs(mapped - before) < 15
+    assert peak >= before + 200
