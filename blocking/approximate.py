@@ -128,16 +128,27 @@ class ApproximateIndex:
         log.info("index of %d cells: %s", self.n_cells, best)
 
     def search(
-        self, queries: Float32s | None, n_results: int, on_progress: Progress | None = None
+        self,
+        queries: Float32s | None,
+        n_results: int,
+        on_progress: Progress | None = None,
+        order: Int64s | None = None,
     ) -> tuple[npt.NDArray[Any], Float32s]:
         """Queries (None: the table's own rows) to the best rows for each and their cosines, best first.
+
+        Args:
+            queries: float32, shape (n, d).
+            n_results: rows wanted for each.
+            on_progress: called with (queries searched, queries).
+            order: of the queries, one in which near ones follow each other, so that they read the same codes
+                and rows; None finds it.
 
         Returns:
             ids int32 and cosines float32, shape (n, n_results); id -1 and cosine -2 where there are fewer.
         """
         n = len(self._table) if queries is None else len(queries)
-        # Queries of a cell follow each other, so that they read the same codes and rows.
-        order = self.order if queries is None else np.argsort(self._cells_of(queries), kind="stable")
+        if order is None:
+            order = self.order if queries is None else self.order_of(queries)
 
         def cut(part: slice) -> slice | Float32s:
             # Rows of the table are wherever the table is.
@@ -159,6 +170,10 @@ class ApproximateIndex:
         import faiss
 
         vars(self).update(state, _faiss=faiss)
+
+    def order_of(self, queries: Float32s) -> Int64s:
+        """Vectors, shape (n, d), to an order of them in which near ones follow each other, shape (n,)."""
+        return np.argsort(self._cells_of(queries), kind="stable")
 
     def best(self, queries: slice | Float32s, n_results: int) -> tuple[Int64s, Float32s]:
         """As `search`, for no more vectors (or rows of the table in its order) than a part has."""

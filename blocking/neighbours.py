@@ -10,11 +10,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from blocking.approximate import ApproximateIndex, least_true, sample_of, share_found
+from blocking.approximate import least_true, sample_of, share_found
 from blocking.engine import LOCAL, Work, current, slices
 from blocking.errors import BlockingError
 from blocking.pairs import Float32s, Int64s
 from blocking.settings import BlockingSettings, Progress, at_least
+from blocking.shards import Tuning, search_shards
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +36,9 @@ _QUERY_CHUNK = 8192
 _MORE = 8
 #: Kinds of FAISS indexes that can be handed to another process.
 _PORTABLE = ("IndexFlatIP", "IndexHNSWFlat", "IndexIVFFlat")
+
+
+_Answer = tuple[Int64s, Float32s]
 
 
 def nearest_neighbours(
@@ -237,10 +241,8 @@ def _search_faiss(
     least = least_true(corpus, queries[sample], n_results)
     n_probes = None
     if kind == "quantised":
-        index = ApproximateIndex(faiss, corpus)
-        index.tune(queries[sample], least, n_results, settings.recall_target)
-        n_probes = index.effort.n_probes
-        found, cosines = index.search(None if corpus is queries else queries, n_results, on_progress)
+        tuning = Tuning(sample, least, settings.recall_target)
+        found, cosines, n_probes = search_shards(faiss, corpus, queries, n_results, tuning, on_progress)
     else:
         built = _build(faiss, corpus, kind, settings, is_gpu)
         found, cosines = _asked(_ask, built, queries, n_results, on_progress)
@@ -252,9 +254,6 @@ def _search_faiss(
             *(kind, search.recall, settings.recall_target),
         )
     return found, cosines, search
-
-
-_Answer = tuple[Int64s, Float32s]
 
 
 def _asked(

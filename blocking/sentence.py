@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import importlib.util
 import logging
 from collections.abc import Sequence
@@ -91,6 +92,21 @@ class SentenceTransformerEncoder:
         self.dimensions = self.settings.truncate_dim or full
         if self.dimensions > full:
             raise BlockingError(f"truncate_dim is {self.dimensions}, but {self.name} has {full} dimensions")
+
+    @property
+    def uses_gpu(self) -> bool:
+        """Whether it runs faster where there is a GPU, and may."""
+        return self.settings.device != "cpu"
+
+    def __getstate__(self) -> dict[str, Any]:
+        """The model with its weights, on a CPU: where it is read there may be no GPU."""
+        model = self._model if self._device == "cpu" else copy.deepcopy(self._model).to("cpu")
+        return vars(self) | {"_model": model}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._device = torch_device(self.settings.device)
+        self._model.to(self._device)
 
     @property
     def prompts(self) -> dict[str, str]:

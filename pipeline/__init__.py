@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pipeline.clustering import Constraints
+    from pipeline.distributed import ray_engine
     from pipeline.errors import AffilError, UsageError
     from pipeline.evaluation import evaluate, read_gold
     from pipeline.index import AffiliationIndex
@@ -36,6 +37,7 @@ __all__ = [
     "affiliation_similarity",
     "evaluate",
     "rank",
+    "ray_engine",
     "read_gold",
     "read_judgements",
     "resolve",
@@ -54,6 +56,7 @@ _HOME = {
     "affiliation_similarity": "similarity",
     "evaluate": "evaluation",
     "rank": "scoring",
+    "ray_engine": "distributed",
     "read_gold": "evaluation",
     "read_judgements": "judgements",
     "resolve": "resolution",

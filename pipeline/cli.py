@@ -28,6 +28,7 @@ from pipeline.train_commands import train
 CLUSTERERS = ("average", "hdbscan", "components", "kmeans")
 PUBLISHERS = ("openalex", "crossref", "datacite")
 DEVICES = ("auto", "cpu", "cuda")
+ENGINES = ("local", "ray")
 
 
 class _Commands(click.Group):
@@ -215,6 +216,10 @@ def main() -> None:
     help="Memory to keep to where work can be cut into smaller pieces, such as 4GB.",
 )
 @click.option(
+    "--engine", type=click.Choice(ENGINES), default="local", show_default=True, help="What does the work."
+)
+@click.option("--ray-address", metavar="HOST:PORT", help="Ray cluster to use, or auto.  [default: one here]")
+@click.option(
     "--into", metavar="ADDRESS", help="Database that gets the tables too: duckdb:///FILE, postgresql://…"
 )
 @click.option("--overwrite", is_flag=True, help="Replace a run of other input or settings, and its tables.")
@@ -238,6 +243,7 @@ def resolve(
     of each row, and report.html.
     """
     from pipeline.console import bars, print_reused, print_summary
+    from pipeline.distributed import engine_named
     from pipeline.job import JobOutcome, run_job, run_job_into
     from pipeline.reading import ReadingSettings
 
@@ -254,7 +260,8 @@ def resolve(
         year_column=given["year_column"],
     )
     run: Callable[..., JobOutcome] = run_job if into is None else partial(run_job_into, into)
-    with bars(not quiet and not as_json and sys.stderr.isatty()) as watch:
+    used = engine_named(given["engine"], given["ray_address"])
+    with used, bars(not quiet and not as_json and sys.stderr.isatty()) as watch:
         outcome = run(
             *(inputs, output),
             settings=settings,

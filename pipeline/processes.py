@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import TypeVar
 
+from blocking.engine import LOCAL, current, slices
 from blocking.workers import n_workers
 from pipeline.errors import AffilError
+from pipeline.records import Progress
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -19,7 +22,7 @@ _IDLE_SECONDS = 15
 def in_processes(
     work: Callable[[Sequence[T]], R], items: Sequence[T], chunk: int, least: int = LEAST
 ) -> Iterator[R]:
-    """What `work` makes of each chunk of the items, in order, as it is asked for.
+    """What `work` makes of each chunk of the items, in order, as it is asked for; on a cluster if in use.
 
     Processes are started afresh (no fork) and do not run the caller's main module again, so that scripts need
     no guard and notebooks work. How many, `AFFIL_WORKERS` says; with one, and for few items, none is started.
@@ -33,7 +36,10 @@ def in_processes(
     Raises:
         AffilError: a process was killed, as systems do where memory runs out.
     """
-    chunks = (items[start : start + chunk] for start in range(0, len(items), chunk))
+    if len(items) >= least and current() is not LOCAL:
+        yield from current().map(partial(_of_chunk, work), None, slices(len(items), chunk), items.__getitem__)
+        return
+    chunks = (items[part] for part in slices(len(items), chunk))
     if len(items) < least or n_workers() == 1:
         yield from map(work, chunks)
         return
@@ -48,3 +54,7 @@ def in_processes(
             "a process that worked on strings was ended by the system, which is short of memory; close other"
             " programs, or run with --workers 1"
         ) from error
+
+
+def _of_chunk(work: Callable[[Sequence[T]], R], _: None, chunk: Sequence[T], __: Progress | None) -> R:
+    return work(chunk)

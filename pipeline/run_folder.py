@@ -53,7 +53,7 @@ _MORE_FILES = frozenset(
 RUN_NAMES = _FILES | _MORE_FILES
 _LIBRARIES = (
     *("numpy", "pandas", "pyarrow", "duckdb", "rapidfuzz", "scikit-learn", "scipy", "faiss-cpu", "faiss-gpu"),
-    *("hdbscan", "torch", "transformers", "sentence-transformers"),
+    *("hdbscan", "torch", "transformers", "sentence-transformers", "ray"),
 )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
@@ -12,6 +13,7 @@ import numpy.typing as npt
 from blocking.assembly import longest_input
 from blocking.hub import split_revision
 from blocking.precision import autocast
+from blocking.torch_search import torch_device
 from pipeline.errors import AffilError, UsageError
 from pipeline.records import Combination, Int64s, Progress
 from pipeline.scoring.reranker_folder import reranker_folder
@@ -100,6 +102,20 @@ class CrossEncoderScorer:
         if model.num_labels != 1:
             raise UsageError(f"reranker {self.name!r} has {model.num_labels} outputs; a reranker has one")
         return model
+
+    @property
+    def uses_gpu(self) -> bool:
+        """Whether it runs faster where there is a GPU, and may."""
+        return self.device != "cpu"
+
+    def __getstate__(self) -> dict[str, Any]:
+        """The model with its weights, on a CPU: where it is read there may be no GPU."""
+        on_cpu = self._model.device.type == "cpu"
+        return vars(self) | {"_model": self._model if on_cpu else copy.deepcopy(self._model).to("cpu")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._model.to(torch_device(self.device))
 
     def rescore(
         self, features: PairFeatures, left: Int64s, right: Int64s, on_progress: Progress | None = None

@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 
 faiss = pytest.importorskip("faiss")
 
-from blocking import neighbours  # noqa: E402
+from blocking import neighbours, shards  # noqa: E402
 from blocking.analysis import neighbour_overlap  # noqa: E402
 from blocking.errors import BlockingError  # noqa: E402
-from blocking.neighbours import index_kind, nearest_neighbours, search_neighbours  # noqa: E402
+from blocking.neighbours import index_kind, nearest_neighbours, nearest_rows, search_neighbours  # noqa: E402
 from blocking.settings import BlockingSettings  # noqa: E402
 
 
@@ -82,6 +82,22 @@ def test_approximate_indexes_find_nearly_all_and_repeat_themselves(index, least)
     assert search.recall == pytest.approx(neighbour_overlap(found, exact), abs=0.02)
     assert neighbour_overlap(found, exact) > least
     assert np.array_equal(found, nearest_neighbours(vectors, 10, settings)[0])
+
+
+def test_shards_of_a_table_find_what_the_whole_holds(monkeypatch):
+    vectors = unit_rows(3000, 24)
+    exact, cosines = nearest_neighbours(vectors, 10, BlockingSettings(index="exact"))
+    settings = BlockingSettings(index="quantised", recall_target=1)
+    monkeypatch.setattr(shards, "SHARD_ROWS", 1001)
+    calls = []
+    found = search_neighbours(vectors, 10, settings, on_progress=lambda *call: calls.append(call))
+    assert found.search.recall > 0.99
+    assert neighbour_overlap(found.ids, exact) > 0.99
+    is_same = found.ids == exact
+    assert np.allclose(found.similarities[is_same], cosines[is_same], atol=1e-6)
+    assert calls == sorted(calls) and calls[-1] == (3000, 3000)
+    of_others, _ = nearest_rows(vectors[:100], vectors, 11, settings)
+    assert neighbour_overlap(of_others[:, 1:], exact[:100]) > 0.99
 
 
 def test_an_index_is_tuned_until_it_finds_enough_and_says_when_it_cannot(caplog):

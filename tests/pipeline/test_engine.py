@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import pipeline
-from blocking import approximate, engine, neighbours, vectors
+from blocking import approximate, engine, neighbours, shards, vectors
 from pipeline.clustering import by_component
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "affiliations.csv"
@@ -57,8 +58,6 @@ def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_run_whose_parts_are_done_elsewhere_is_the_same(small_parts: None) -> None:
-    import pandas as pd
-
     strings = pd.read_csv(EXAMPLE, keep_default_na=False)["affiliation"][:200]
     settings = pipeline.Settings().with_values(scoring={"reranker": "built-in"})
     here, there = pipeline.resolve(strings, settings), Elsewhere()
@@ -72,10 +71,27 @@ def test_a_run_whose_parts_are_done_elsewhere_is_the_same(small_parts: None) -> 
     assert (here.manifest["engine"], found.manifest["engine"]) == ("local", "elsewhere")
 
 
+def test_transformers_travel_with_their_weights(encoder: Path, reranker: Path, small_parts: None) -> None:
+    strings = pd.read_csv(EXAMPLE, keep_default_na=False)["affiliation"][:150]
+    settings = pipeline.Settings().with_values(
+        blocking={"encoder": str(encoder), "device": "cpu"},
+        scoring={"reranker": str(reranker), "rescoring_budget": "900 pairs"},
+    )
+    here, there = pipeline.resolve(strings, settings), Elsewhere()
+    with engine.use(there):
+        found = pipeline.resolve(strings, settings)
+    assert there.done.count("_encode") > 2 and "_rescored" in there.done
+    np.testing.assert_allclose(found.pairs["probability"], here.pairs["probability"], rtol=0, atol=1e-6)
+    pd.testing.assert_frame_equal(found.institutions, here.institutions)
+
+
 @pytest.mark.parametrize(
     "asked", [{"index": "quantised"}, {"index": "hnsw"}, {"backend": "torch", "device": "cpu"}]
 )
-def test_a_search_elsewhere_finds_the_same(asked: dict[str, str], small_parts: None) -> None:
+def test_a_search_elsewhere_finds_the_same(
+    asked: dict[str, str], small_parts: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shards, "SHARD_ROWS", 1_500)
     random = np.random.default_rng(0)
     rows = random.standard_normal((2_000, 16)).astype(np.float32)
     rows /= np.linalg.norm(rows, axis=1, keepdims=True)
