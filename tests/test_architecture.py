@@ -33,6 +33,7 @@ FLOORS = (
         "processes",
         "checkpoints",
         "distributed",
+        "ray_workers",
     ),
     (
         *(

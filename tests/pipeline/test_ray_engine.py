@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from importlib import import_module
@@ -35,7 +36,7 @@ needs_ray = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="
 
 @pytest.fixture(scope="module")
 def address() -> Iterator[str]:
-    """Of a cluster of two nodes of one core each."""
+    """Of a cluster of two nodes of one core each, one of which says that it has a GPU."""
     from ray import cloudpickle
     from ray.cluster_utils import Cluster
 
@@ -43,7 +44,7 @@ def address() -> Iterator[str]:
     cloudpickle.register_pickle_by_value(sys.modules[__name__])
     node = {"num_cpus": 1, "object_store_memory": 200 << 20}
     cluster = Cluster(initialize_head=True, head_node_args=node | {"include_dashboard": False})
-    cluster.add_node(**node)
+    cluster.add_node(**node, num_gpus=1)
     yield cluster.address
     cluster.shutdown()
 
@@ -79,6 +80,10 @@ def doubled_without_state(_: None, part: Sequence[int], tick: object) -> list[tu
     return doubled(5, part, tick)
 
 
+def gpus_seen(*_: object) -> str:
+    return os.environ.get("CUDA_VISIBLE_DEVICES", "all")
+
+
 def refuses(_: object, part: Sequence[int], __: object) -> None:
     raise BlockingError(f"no {part[0]}")
 
@@ -105,7 +110,7 @@ def test_two_thousand_strings_are_resolved_as_here_though_workers_are_killed_in_
     )
     here = pipeline.resolve(strings, settings)
     with pipeline.ray_engine(address) as cluster:
-        assert cluster.description == "ray (2 nodes, 2 cores, 0 GPUs)"
+        assert cluster.description == "ray (nodes: 2, cores: 2, GPUs: 1)"
         with engine.use(Deadly(tmp_path)):
             there = pipeline.resolve(strings, settings)
     killed = {"_of_chunk", "_encode", "_ask_exactly", "_logits", "_rescored", "_linked"}
@@ -145,7 +150,7 @@ def test_the_command_uses_a_cluster_and_what_it_made_is_finished_for_any_engine(
     assert (done.returncode, done.stderr) == (0, "")
     again = run_job([str(source)], tmp_path / "run")
     assert again.was_finished
-    assert again.manifest["engine"] == "ray (2 nodes, 2 cores, 0 GPUs)"
+    assert again.manifest["engine"] == "ray (nodes: 2, cores: 2, GPUs: 1)"
 
 
 @needs_ray
@@ -164,12 +169,40 @@ def test_work_is_done_on_both_nodes_and_what_it_raises_arrives_here(address: str
             # Of tasks, one node may do all.
             assert state is None or len({pid for _, pid in found}) == 2
         assert calls[-1] == (40, 40)
+        seen = cluster.map(gpus_seen, 1, parts, numbers, on_gpu=True)
+        assert set(seen) == {"0"}
         for state in 1, None:
             with pytest.raises(BlockingError, match=r"^no 0$"):
                 list(cluster.map(refuses, state, parts[:1], numbers))
         assert list(cluster.map(refuses, 1, [], numbers)) == []
         with pytest.raises(AffilError, match=r"after 5 more tries.*run the same command again"):
             list(cluster.map(always_dies, None, parts[:1], numbers))
+
+
+@needs_ray
+@pytest.mark.slow
+def test_a_node_that_is_lost_is_done_without() -> None:
+    """It takes Ray some twenty seconds to see that it is lost."""
+    from ray.cluster_utils import Cluster
+
+    node = {"num_cpus": 1, "object_store_memory": 200 << 20}
+    cluster = Cluster(initialize_head=True, head_node_args=node | {"include_dashboard": False})
+    parts, found = engine.slices(40, 1), []
+    with pipeline.ray_engine(cluster.address) as used:
+        for state, work in (5, waits_and_doubles), (None, waits_and_doubles):
+            lost = cluster.add_node(**node)
+            cluster.wait_for_nodes()
+            for number, one in enumerate(used.map(work, state, parts, lambda part: range(40)[part])):
+                found += one
+                if number == 3:
+                    cluster.remove_node(lost, allow_graceful=False)
+    cluster.shutdown()
+    assert found == [2 * number for number in range(40)] * 2
+
+
+def waits_and_doubles(_: object, part: Sequence[int], __: object) -> list[int]:
+    time.sleep(0.3)
+    return [2 * number for number in part]
 
 
 # ------------------------------------------------------------------------------------------------- no cluster
