@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import re
+from collections.abc import Sequence
 from functools import lru_cache
 from importlib.resources import files
 
@@ -72,6 +73,12 @@ def concept_tokens(text: str) -> list[str]:
 def concept_text(text: str) -> str:
     """A compare form to one string of its concept tokens."""
     return " ".join(concept_tokens(text))
+
+
+def concept_texts(texts: Sequence[str]) -> list[str]:
+    """Compare forms to concept texts in the same order; each distinct form is worked on once."""
+    found = {text: concept_text(text) for text in set(texts)}
+    return [found[text] for text in texts]
 
 
 @lru_cache(maxsize=200_000)

@@ -203,6 +203,11 @@ class Forms:
         return Forms(**columns, is_main=is_main, keys={}, known=known)
 
     @property
+    def concepts(self) -> list[str]:
+        """All concept tokens of each mention, those of its organisation after those of its context."""
+        return [f"{c} {o}".strip() for c, o in zip(self.context_concept, self.concept, strict=True)]
+
+    @property
     def views(self) -> dict[str, list[str]]:
         """Texts that neighbours are sought by, one list a rule; "" takes no part: no organisation."""
         context = [c if o else "" for c, o in zip(self.context, self.organization, strict=True)]

@@ -147,16 +147,18 @@ def tuples_of(lists: pa.ChunkedArray) -> list[tuple[Any, ...]]:
     return found
 
 
-def text_array(values: Sequence[str | None]) -> pa.Array:
-    """Strings in, Arrow strings out; a lone surrogate, which UTF-8 cannot hold, as its escape `\\ud800`."""
+def text_array(values: Sequence[str | None], *, is_large: bool = False) -> pa.Array:
+    """Strings in, Arrow strings out; a lone surrogate, which UTF-8 cannot hold, as its escape `\\ud800`.
+
+    `is_large` for more than 2 GB of text in one array.
+    """
     import pyarrow as pa
 
+    kind = pa.large_string() if is_large else pa.string()
     try:
-        return pa.array(values, pa.string())
+        return pa.array(values, kind)
     except UnicodeEncodeError:
-        return pa.array(
-            [None if value is None else escape_surrogates(value) for value in values], pa.string()
-        )
+        return pa.array([None if value is None else escape_surrogates(value) for value in values], kind)
 
 
 def escape_surrogates(text: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,7 +13,6 @@ import numpy as np
 from blocking import CandidatePairs
 from pipeline.calibration import calibrate
 from pipeline.cleaning import clean
-from pipeline.concepts import concept_tokens
 from pipeline.consolidation import mention_ids
 from pipeline.errors import UsageError
 from pipeline.folding import fold_values
@@ -37,7 +35,7 @@ from pipeline.records import (
 )
 from pipeline.rows import list_of, rows_from_values
 from pipeline.run_folder import INDEX, read_frames, read_manifest, read_settings
-from pipeline.scoring import PairRescorer, Vocabulary, load_rescorer, score, token_frequencies
+from pipeline.scoring import PairRescorer, Vocabulary, frequencies, load_rescorer, score, token_frequencies
 from pipeline.settings import Settings
 
 if TYPE_CHECKING:
@@ -156,10 +154,10 @@ class AffiliationIndex:
         """Weights of the tokens of some mentions: as rare as in the run, in `arrived` and in the prior."""
         prior, n_prior = token_frequencies(self.settings.scoring.model)
         known = self.store.frequency
-        more = Counter(token for tokens in _token_sets(arrived) for token in tokens) if arrived else Counter()
+        more = frequencies(arrived.concepts) if arrived else {}
         count = {
-            token: max(known.get(token, 0) + more[token], 1) + prior.get(token, 0)
-            for token in set().union(*_token_sets(forms))
+            token: max(known.get(token, 0) + more.get(token, 0), 1) + prior.get(token, 0)
+            for token in frequencies(forms.concepts)
         }
         return Vocabulary.weighing(count, len(self) + len(arrived or ()) + n_prior)
 
@@ -274,12 +272,6 @@ class AffiliationIndex:
         """The number of the institution of every mention, mapped."""
         column = self.store.mentions.column("institution").combine_chunks()
         return np.asarray(column.to_numpy(zero_copy_only=True))
-
-
-def _token_sets(forms: Forms) -> list[set[str]]:
-    """The concept tokens of each mention."""
-    both = zip(forms.context, forms.organization, strict=True)
-    return [set(concept_tokens(f"{context} {organization}")) for context, organization in both]
 
 
 def _by_institution(

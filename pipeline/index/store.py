@@ -21,12 +21,12 @@ import numpy.typing as npt
 
 from blocking import CorpusEncoder, Encoder
 from blocking.hashing import HashingEncoder
-from pipeline.concepts import concept_tokens
 from pipeline.errors import UsageError
 from pipeline.index.columns import KEY_RULES, VIEWS, id_number
 from pipeline.model_list import load_named_encoder
 from pipeline.records import Int64s
 from pipeline.rows import list_of
+from pipeline.scoring import frequencies
 from pipeline.settings import Settings
 from pipeline.writing import unwritable
 
@@ -243,9 +243,9 @@ def _tokens(mentions: pa.Table, known: Store | None) -> pa.Table:
         n = dict(known.frequency)
         ids = known.mentions.column("mention_id").combine_chunks()
         rows = mentions.filter(pc.invert(pc.is_in(mentions.column("mention_id"), value_set=ids)))
-    for both in zip(*(list_of(rows.column(c)) for c in ("context", "organization")), strict=True):
-        for token in set(concept_tokens(" ".join(both))):
-            n[token] = n.get(token, 0) + 1
+    both = zip(*(list_of(rows.column(c)) for c in ("context_concept", "concept")), strict=True)
+    for token, count in frequencies([" ".join(texts) for texts in both]).items():
+        n[token] = n.get(token, 0) + count
     kinds = [("token", pa.string()), ("n", pa.int64())]
     return pa.table({"token": list(n), "n": list(n.values())}, schema=pa.schema(kinds))
 

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from blocking import CandidatePairs
+from pipeline.concepts import concept_texts
 from pipeline.lexicon import CLASSES
 from pipeline.linking.names import NameForms
 from pipeline.linking.standing import NAMES as STANDING
@@ -94,8 +95,7 @@ def link_features(forms: Forms, facts: RegistryFacts, pairs: CandidatePairs) -> 
     used, right = np.unique(pairs.right - n, return_inverse=True)
     names = facts.names.forms
     joined = forms.joined(_taken(names, used))
-    texts = [f"{c} {o}" for c, o in zip(joined.context[:n], joined.organization[:n], strict=True)]
-    known = [*texts, *(joined.context[n:])]
+    known = [*joined.concepts[:n], *joined.context_concept[n:]]
     vocabulary = Vocabulary.fit(known, facts.frequency, len(names))
     pair = PairFeatures(joined, vocabulary).of(left, right + n)
     columns = dict(zip(pair_features.NAMES, pair.T, strict=True))
@@ -138,8 +138,8 @@ def _directed(
 ) -> dict[str, npt.NDArray[np.float32]]:
     """What the string lacks of the name, and the name of what the string calls its organisation."""
     context = forms.context_concept
-    names, contexts = vocabulary.table(forms.organization), vocabulary.table(forms.context)
-    units = vocabulary.table(forms.units)
+    names, contexts = vocabulary.table(forms.concept), vocabulary.table(context)
+    units = vocabulary.table(concept_texts(forms.units))
     name_sum, name_max = lacking(names[right], contexts[left], left, context, vocabulary)
     own_sum, own_max = lacking(names[left], contexts[right], right, context, vocabulary)
     weight = np.asarray(names @ vocabulary.weight, np.float32).ravel()[right]

@@ -15,7 +15,7 @@ from pipeline.scoring.score import (
     token_frequencies,
     vocabulary_of,
 )
-from pipeline.scoring.tokens import Vocabulary
+from pipeline.scoring.tokens import Vocabulary, frequencies
 from pipeline.scoring.word_pair_model import WordPairReranker
 
 __all__ = [
@@ -32,6 +32,7 @@ __all__ = [
     "Vocabulary",
     "WordPairReranker",
     "fit_vocabulary",
+    "frequencies",
     "load_rescorer",
     "rank",
     "score",

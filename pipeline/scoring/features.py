@@ -22,6 +22,7 @@ from scipy import sparse
 
 from blocking.keys import distinct_with_places
 from blocking.workers import n_workers
+from pipeline.concepts import concept_texts
 from pipeline.lexicon import CLASSES, Lexicon, initials, keys_of
 from pipeline.records import Forms, Int64s
 from pipeline.scoring.known import KNOWN_NAMES, KnownFeatures, agreement, coded
@@ -109,7 +110,7 @@ class PairFeatures:
     @cached_property
     def _tables(self) -> tuple[Any, Any, Any]:
         table = self.vocabulary.table
-        return table(self.forms.organization), table(self.forms.context), table(self.forms.units)
+        return table(self.forms.concept), table(self.context), table(concept_texts(self.forms.units))
 
     @cached_property
     def _weights(self) -> tuple[Float32s, Float32s, Float32s]:

@@ -135,8 +135,7 @@ def fit_vocabulary(forms: Forms, model_path: str | None = None, *, use_prior: bo
 
 def vocabulary_of(forms: Forms, frequencies: tuple[Mapping[str, int], int]) -> Vocabulary:
     """Token weights of mentions, with in how many of so many other texts each token stands behind them."""
-    both = zip(forms.context, forms.organization, strict=True)
-    return Vocabulary.fit([f"{context} {organization}" for context, organization in both], *frequencies)
+    return Vocabulary.fit(forms.concepts, *frequencies)
 
 
 def load_rescorer(settings: ScoringSettings) -> PairRescorer | None:

@@ -13,7 +13,7 @@ from rapidfuzz.process import cpdist
 from scipy import sparse
 
 from blocking.keys import distinct_with_places
-from pipeline.concepts import concept_tokens
+from pipeline.rows import list_of, text_array
 
 Float32s = npt.NDArray[np.float32]
 Int64s = npt.NDArray[np.int64]
@@ -45,15 +45,12 @@ class Vocabulary:
     def fit(
         cls, texts: Sequence[str], prior: Mapping[str, int] | None = None, n_prior: int = 0
     ) -> Vocabulary:
-        """Weights from the texts at hand together with document frequencies counted before.
+        """Weights from the concept texts at hand together with document frequencies counted before.
 
         The prior keeps weights sensible when a file has fifty strings, and fades as the corpus grows.
         """
-        count: dict[str, int] = {}
-        for text in texts:
-            for token in set(concept_tokens(text)):
-                count[token] = count.get(token, 0) + 1
-        return cls.weighing({t: c + (prior or {}).get(t, 0) for t, c in count.items()}, len(texts) + n_prior)
+        behind, count = prior or {}, frequencies(texts)
+        return cls.weighing({t: c + behind.get(t, 0) for t, c in count.items()}, len(texts) + n_prior)
 
     @classmethod
     def weighing(cls, count: Mapping[str, int], n: int) -> Vocabulary:
@@ -64,18 +61,39 @@ class Vocabulary:
         return cls({t: i for i, t in enumerate(tokens)}, tokens, weight.astype(np.float32))
 
     def table(self, texts: Sequence[str]) -> sparse.csr_array:
-        """Texts to a binary matrix, shape (n texts, n tokens); tokens outside the vocabulary are left out."""
-        columns: list[int] = []
-        ends = np.zeros(len(texts) + 1, np.int64)
-        number = self.number
-        for row, text in enumerate(texts):
-            found = sorted({number[t] for t in concept_tokens(text) if t in number})
-            columns.extend(found)
-            ends[row + 1] = len(columns)
-        data = np.ones(len(columns), np.float32)
-        return sparse.csr_array(
-            (data, np.array(columns, np.int64), ends), shape=(len(texts), len(self.token))
+        """Concept texts to a binary matrix, shape (n texts, n tokens), without tokens that are not known."""
+        row, code, tokens = _placed(texts)
+        column = np.array([self.number.get(t, -1) for t in tokens], np.int64)[code]
+        is_known = column >= 0
+        shape = (len(texts), len(self.token))
+        found = sparse.csr_array(
+            (np.ones(int(is_known.sum()), np.float32), (row[is_known], column[is_known])), shape=shape
         )
+        # A token that a text has twice was added up.
+        found.sum_duplicates()
+        found.data[:] = 1
+        return found
+
+
+def frequencies(texts: Sequence[str]) -> dict[str, int]:
+    """Concept texts (`pipeline.concepts.concept_text`) to in how many of them each token stands."""
+    row, code, tokens = _placed(texts)
+    distinct = np.unique(row * max(len(tokens), 1) + code)
+    counts = np.bincount(distinct % max(len(tokens), 1), minlength=len(tokens))
+    return dict(zip(tokens, counts.tolist(), strict=True))
+
+
+def _placed(texts: Sequence[str]) -> tuple[Int64s, Int64s, list[str]]:
+    """Concept texts to all that stands in them: number of the text, number of the token, and the tokens."""
+    import pyarrow.compute as pc
+
+    words = pc.split_pattern(text_array(texts, is_large=True), " ")
+    row = np.repeat(np.arange(len(texts)), pc.list_value_length(words).to_numpy())
+    flat = words.flatten().dictionary_encode()
+    tokens, code = list_of(flat.dictionary), flat.indices.to_numpy().astype(np.int64)
+    # A text without a token is split into one that is empty.
+    is_token = np.array([bool(t) for t in tokens], bool)[code] if len(tokens) else np.empty(0, bool)
+    return row[is_token].astype(np.int64), code[is_token], tokens
 
 
 def overlap(left: sparse.csr_array, right: sparse.csr_array, weight: Float32s) -> tuple[Float32s, Float32s]:
