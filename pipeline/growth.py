@@ -7,6 +7,7 @@ some, or bridge two. Records are made again where members changed, and ids are c
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -55,6 +56,8 @@ RELEARN = 2
 #: A new text asks for this part of a run's neighbours. With 8,000 synthetic strings in 8 batches, all of them
 #: gave twice the pairs of one run on the whole and B³ F1 of .984 with it, half of them 1.4 times and .985.
 NEIGHBOUR_SHARE = 2
+#: Neighbours among the new texts themselves, however few of all they are.
+LEAST_NEIGHBOURS = 5
 
 
 @dataclass(frozen=True)
@@ -159,7 +162,11 @@ def arrivals(index: AffiliationIndex, fresh: Affiliations, log: StageLog) -> Arr
         forms = normalize(mentions, settings.normalization)
     with log("compare"):
         blocking = settings.blocking
-        within = block_in_detail(forms.views, forms.keys, blocking, encoder=index.candidates.encoder).pairs
+        # Of the nearest among all, so many are new ones when they are spread evenly.
+        share = len(forms) / max(len(forms) + len(index), 1)
+        own = max(LEAST_NEIGHBOURS, math.ceil(blocking.n_neighbours * share))
+        among = replace(blocking, n_neighbours=min(own, blocking.n_neighbours))
+        within = block_in_detail(forms.views, forms.keys, among, encoder=index.candidates.encoder).pairs
         n = max(1, blocking.n_neighbours // NEIGHBOUR_SHARE)
         breadth = Breadth(dict.fromkeys(forms.views, n), n, blocking.max_block // 2, is_exact=True)
         matches = index.matches(mentions, forms, breadth, within)
