@@ -62,11 +62,11 @@ peers: $(VENV)/.installed-test ## The figures of docs/peers.md; installs other t
 models: $(VENV)/.installed-test ## Fit the shipped models again.
 	$(BIN)/affil train encoder --labels $(DATA)/labelled/shared_clusters.tsv --registry $(DATA)/registry/ror_records_partial.jsonl.gz \
 		--leave-out $(DATA)/folds.tsv --output pipeline/models/encoder
+	$(BIN)/affil registry import $(DATA)/registry/ror_records_partial.jsonl.gz --output out/ror.parquet
+	$(BIN)/affil train names --registry out/ror.parquet --leave-out $(DATA)/folds.tsv --output pipeline/models/names
 	$(BIN)/affil train parser $(foreach set,$(COMPLETE),--labels $(DATA)/labelled/$(set).jsonl) \
 		$(foreach set,$(SINGLE),--single-labels $(DATA)/labelled/$(set).jsonl) --affiliation-column string --cluster-column labels \
 		--registry $(DATA)/registry/ror_records_partial.jsonl.gz --leave-out $(DATA)/folds.tsv --output pipeline/models/parser
-	$(BIN)/affil registry import $(DATA)/registry/ror_records_partial.jsonl.gz --output out/ror.parquet
-	$(BIN)/affil train names --registry out/ror.parquet --leave-out $(DATA)/folds.tsv --output pipeline/models/names
 	$(BIN)/affil train scorer --labels $(DATA)/labelled/shared_clusters.tsv --output pipeline/models/pair_scorer
 	$(BIN)/affil train linker $(foreach set,$(OF_ROR),--labels $(DATA)/labelled/$(set).jsonl) \
 		$(foreach set,$(SINGLE),--single-labels $(DATA)/labelled/$(set).jsonl) --affiliation-column string --cluster-column labels \

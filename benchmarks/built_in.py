@@ -44,7 +44,7 @@ MODELS = {
         "`affil train encoder`",
     ),
     "parser": (
-        "tags the words of a string: which organisations stand beside the main one",
+        "tags the words of a string: which organisations it names",
         "",
         "default; `[parsing] model`",
         "`affil train parser`",

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from importlib.resources import files
+from itertools import repeat
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -32,6 +33,8 @@ FILE = "names.safetensors"
 MAX_TOKENS = 10
 #: Texts that are looked up at a time: some 50 MB of hashes and comparisons.
 _CHUNK = 50_000
+#: Of a hash, what tells most runs from names: 2^22 values for some 2^17 names.
+_LOW_BITS = np.uint64((1 << 22) - 1)
 _TABLES = ("bag", "ordered", "single")
 
 
@@ -117,7 +120,7 @@ class KnownNames:
     def named(self, tokens: Sequence[str]) -> tuple[int, ...]:
         """Concept tokens of a whole name to the records so called."""
         if len(tokens) == 1:
-            table, hashed = self.single, _hash(tokens[0])
+            table, hashed = self.single, hash_of(tokens[0])
         else:
             table, hashed = self.ordered, _ordered(tokens)
         row = int(table.rows(np.array([hashed], np.uint64))[0])
@@ -134,22 +137,40 @@ class KnownNames:
 
     def _within(self, texts: Sequence[Sequence[str]]) -> list[list[Found]]:
         ends = np.cumsum([len(t) for t in texts])
-        hashes = np.array([_hash(token) for tokens in texts for token in tokens], np.uint64)
-        # Unsigned sums wrap around, and so do their differences: a run's sum is the difference of two.
-        sums = np.concatenate([np.zeros(1, np.uint64), np.cumsum(hashes, dtype=np.uint64)])
+        hashes = np.array([hash_of(token) for tokens in texts for token in tokens], np.uint64)
         text_of = np.repeat(np.arange(len(texts)), np.diff(ends, prepend=0))
         found: list[list[Found]] = [[] for _ in texts]
+        for at, n, row in self.runs(hashes, text_of):
+            number = int(text_of[at])
+            start = at - (int(ends[number - 1]) if number else 0)
+            own = found[number]
+            if any(f.start <= start and start + n <= f.end for f in own):
+                continue
+            records = self.named(texts[number][start : start + n]) or self.bag.records(row)
+            own.append(Found(start, start + n, records))
+        return found
+
+    def runs(self, hashes: UInt64s, text_of: npt.NDArray[np.int64]) -> Iterator[tuple[int, int, int]]:
+        """Hashes of tokens, and the text that each stands in, to the runs of two and more that are names.
+
+        Yields for each run, longest first, where it begins, how many tokens it has, and its row in `bag`.
+        """
+        # Unsigned sums wrap around, and so do their differences: a run's sum is the difference of two.
+        sums = np.concatenate([np.zeros(1, np.uint64), np.cumsum(hashes, dtype=np.uint64)])
         for n in range(min(MAX_TOKENS, len(hashes)), 1, -1):
-            rows = self.bag.rows(sums[n:] - sums[:-n])
-            hits = np.flatnonzero((rows >= 0) & (text_of[: len(rows)] == text_of[n - 1 :]))
-            for at, row in zip(hits.tolist(), rows[hits].tolist(), strict=True):
-                number = int(text_of[at])
-                start = at - (int(ends[number - 1]) if number else 0)
-                own = found[number]
-                if any(f.start <= start and start + n <= f.end for f in own):
-                    continue
-                records = self.named(texts[number][start : start + n]) or self.bag.records(row)
-                own.append(Found(start, start + n, records))
+            own = sums[n:] - sums[:-n]
+            likely = np.flatnonzero(
+                self._is_likely[own & _LOW_BITS] & (text_of[: len(own)] == text_of[n - 1 :])
+            )
+            rows = self.bag.rows(own[likely])
+            is_name = rows >= 0
+            yield from zip(likely[is_name].tolist(), repeat(n), rows[is_name].tolist(), strict=False)
+
+    @cached_property
+    def _is_likely(self) -> npt.NDArray[np.bool_]:
+        """Whether a name's hash ends in such bits: most runs are none, which one look tells."""
+        found = np.zeros(int(_LOW_BITS) + 1, bool)
+        found[self.bag.key & _LOW_BITS] = True
         return found
 
     @classmethod
@@ -203,16 +224,17 @@ def _load(source: str) -> KnownNames:
 
 
 @lru_cache(maxsize=500_000)
-def _hash(token: str) -> int:
+def hash_of(token: str) -> int:
+    """A concept token to its hash, 64 bits."""
     return int.from_bytes(hashlib.blake2b(token.encode("utf-8"), digest_size=8).digest(), "little")
 
 
 def _bag(tokens: Sequence[str]) -> int:
-    return sum(map(_hash, tokens)) % 2**64
+    return sum(map(hash_of, tokens)) % 2**64
 
 
 def _ordered(tokens: Sequence[str]) -> int:
-    return _hash(" ".join(tokens))
+    return hash_of(" ".join(tokens))
 
 
 def made_of(
@@ -225,7 +247,7 @@ def made_of(
     bag: dict[int, set[int]] = {}
     single: dict[int, set[int]] = {}
     for tokens, records in names.items():
-        key, table = (_hash(tokens[0]), single) if len(tokens) == 1 else (_bag(tokens), bag)
+        key, table = (hash_of(tokens[0]), single) if len(tokens) == 1 else (_bag(tokens), bag)
         table.setdefault(key, set()).update(records)
     ordered = {_ordered(t): r for t, r in names.items() if len(t) > 1 and r != bag[_bag(t)]}
     places = sorted(set(place), key=lambda p: (p[0] or "", p[1] or ""))

@@ -7,11 +7,17 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
+import numpy as np
+
+from pipeline.concepts import concept_tokens
+from pipeline.known_names import KnownNames, hash_of
 from pipeline.lexicon import Lexicon, keys_of
 from pipeline.parsing.naming import JOINING
 from pipeline.parsing.reading import Reading
 from pipeline.places import Gazetteer
+from pipeline.text import compare
 
 _MARKS = r",;:()\[\]{}\"“”„«»/\\|<>\-–—·•"
 #: Words as `naming.TOKEN` has them, and every mark between them.
@@ -24,6 +30,10 @@ _MANY = 12
 #: Of the piece that a token stands in: its kind, whether the rules chose it, whether it begins and ends with
 #: the token, and how many pieces they chose; () for a token in none.
 SegmentKey = tuple[str, bool, bool, bool, int] | tuple[()]
+#: What the table of known names says of a token, () where it says nothing: see `_look_up_names`.
+NameKey = tuple[Any, ...]
+#: Marks that part organisations more often than they stand in the name of one.
+_PARTING = frozenset(",;:|()[]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,13 +43,96 @@ class Tokens:
     span: list[tuple[int, int]]
     word: list[str]
     segment: list[SegmentKey]
+    name: list[NameKey]
 
 
-def tokens_of(text: str, reading: Reading) -> Tokens:
-    """A text and the rules' reading of it to its tokens."""
-    found = list(_TOKEN.finditer(text))
-    spans = [m.span() for m in found]
-    return Tokens(spans, [m[0] for m in found], _segments(spans, reading))
+def tokens_of(readings: Sequence[Reading]) -> list[Tokens]:
+    """The rules' readings of texts to the texts' tokens."""
+    found = []
+    for reading in readings:
+        tokens = list(_TOKEN.finditer(reading.text))
+        spans = [m.span() for m in tokens]
+        found.append(Tokens(spans, [m[0] for m in tokens], _segments(spans, reading), [()] * len(spans)))
+    _look_up_names(found, [r.location.country_code for r in readings])
+    return found
+
+
+def _look_up_names(texts: Sequence[Tokens], country: Sequence[str | None]) -> None:
+    """Mark the known names in texts, the longest where two overlap."""
+    names = KnownNames.load()
+    hashes: list[int] = []
+    text_of: list[int] = []
+    token_of: list[int] = []
+    for number, text in enumerate(texts):
+        for n, word in enumerate(text.word):
+            own = concept_hashes(word)
+            hashes.extend(own)
+            text_of.extend([number] * len(own))
+            token_of.extend([n] * len(own))
+            if len(own) == 1 and (row := single_name(own[0])) is not None:
+                records = names.single.records(row)
+                text.name[n] = ("one", word.isupper(), *_about(names, records, country[number]))
+    if not hashes:
+        return
+    taken = np.zeros(len(hashes), np.bool_)
+    for at, n, row in names.runs(np.array(hashes, np.uint64), np.array(text_of, np.int64)):
+        if taken[at : at + n].any():
+            continue
+        taken[at : at + n] = True
+        text, first, last = texts[text_of[at]], token_of[at], token_of[at + n - 1]
+        about = _about(names, names.bag.records(row), country[text_of[at]])
+        crosses = any(word in _PARTING for word in text.word[first + 1 : last])
+        for token in range(first, last + 1):
+            at_edge = (token == first, token == last)
+            text.name[token] = ("run", min(n, 5), crosses, *at_edge, *about)
+
+
+def _about(names: KnownNames, records: Sequence[int], country: str | None) -> tuple[int, str]:
+    """How many records are called so (3 for more), and whether one of them is in the text's country."""
+    places = [names.places[names.place[r]][0] for r in records]
+    where = "unknown" if country is None else "here" if country in places else "elsewhere"
+    return min(len(records), 3), where
+
+
+@lru_cache(maxsize=200_000)
+def concept_hashes(word: str) -> tuple[int, ...]:
+    """One token to the hashes of its concept tokens."""
+    return () if _MARK.fullmatch(word) else tuple(map(hash_of, concept_tokens(compare(word))))
+
+
+@lru_cache(maxsize=1 << 16)
+def known_records(text: str) -> tuple[int, ...]:
+    """The records that a text as a whole is a name of, in the table of known names."""
+    tokens = concept_tokens(compare(text))
+    return KnownNames.load().named(tokens) if tokens else ()
+
+
+def is_known(text: str) -> bool:
+    """Whether a text as a whole is a name in the table of known names."""
+    return bool(known_records(text))
+
+
+@lru_cache(maxsize=200_000)
+def single_name(hashed: int) -> int | None:
+    """The row of a name of one token in the table of known names; None where it is none."""
+    row = int(KnownNames.load().single.rows(np.array([hashed], np.uint64))[0])
+    return row if row >= 0 else None
+
+
+@lru_cache(maxsize=10_000)
+def name_features(key: NameKey, n_buckets: int) -> tuple[int, ...]:
+    """What the table of known names says of a token to the numbers of its features."""
+    if not key:
+        return ()
+    if key[0] == "one":
+        _, is_upper, n_records, where = key
+        names = [f"one {is_upper} {n_records}", f"one {is_upper} {where}", f"one {n_records} {where}"]
+    else:
+        _, n, crosses, begins, ends, n_records, where = key
+        edges = f"{begins} {ends}"
+        names = [f"run {edges}", f"run {n} {edges}", f"run {crosses} {edges}"]
+        names += [f"run {n_records} {edges}", f"run {where} {edges}"]
+    return _hashed([f"known: {name}" for name in names], n_buckets)
 
 
 def _segments(spans: Sequence[tuple[int, int]], reading: Reading) -> list[SegmentKey]:

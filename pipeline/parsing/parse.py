@@ -15,7 +15,7 @@ import numpy as np
 
 from pipeline.errors import UsageError
 from pipeline.parsing.classify import Segment, classify
-from pipeline.parsing.features import tokens_of
+from pipeline.parsing.features import is_known, known_records, tokens_of
 from pipeline.parsing.reading import INDEPENDENT, STRENGTH, Reading, claim, distinct, read
 from pipeline.parsing.segments import Part, split_text
 from pipeline.parsing.tagger import Tagger
@@ -116,7 +116,7 @@ def _parse_all(
     readings = [read(_cut(text, settings.max_length)) if text else None for text in texts]
     known = [r for r in readings if r is not None]
     if tagger is not None:
-        spans = tagger.spans([tokens_of(r.text, r) for r in known])
+        spans = tagger.spans(tokens_of(known))
         known = [with_tagged(r, s) if s else r for r, s in zip(known, spans, strict=True)]
     done = iter(known)
     return [() if r is None else _mentions(next(done), settings) for r in readings]
@@ -133,8 +133,9 @@ def _cut(text: str, length: int) -> str:
 def with_tagged(reading: Reading, spans: Sequence[tuple[int, int]]) -> Reading:
     """The rules' reading, and the spans that the tagger found, to the reading that mentions are made of.
 
-    The main organisation stays what the rules say, unless the tagger finds several within it. The others are
-    those of the tagger. Several are several names: an organisation named twice is one.
+    The main organisation stays what the rules say, unless the tagger finds several within it, or a known name
+    in one that is none. The others are those of the tagger. Several are several names: an organisation named
+    twice is one.
     """
     main = next((p for p in reading.pieces if p.segment and p.segment is reading.main), None)
     if reading.main is not None and main is None:
@@ -145,10 +146,35 @@ def with_tagged(reading: Reading, spans: Sequence[tuple[int, int]]) -> Reading:
     for start, end in spans:
         is_within = main is not None and main.start < end and start < main.end
         (within if is_within else beside).extend(_segments(reading, start, end))
-    if reading.main is not None and len(distinct(within)) < 2:
-        return replace(reading, chosen=distinct([reading.main, *beside]))
-    chosen = distinct([*within, *beside])
+    within = distinct(within)
+    if reading.main is not None and (
+        not within or (len(within) == 1 and not _is_better(within[0], reading.main))
+    ):
+        return replace(reading, chosen=_named_once([reading.main, *beside]))
+    chosen = _named_once([*within, *beside])
     return replace(reading, main=max(chosen, key=claim, default=None), chosen=chosen)
+
+
+def _named_once(segments: Sequence[Segment]) -> list[Segment]:
+    """Segments without further names of one organisation: `中山大学 (Sun Yat-sen University)` is one."""
+    kept: list[Segment] = []
+    seen: set[int] = set()
+    for segment in distinct(segments):
+        records = known_records(segment.text)
+        if seen.isdisjoint(records):
+            kept.append(segment)
+            seen.update(records)
+    return kept
+
+
+def _is_better(tagged: Segment, main: Segment) -> bool:
+    """Whether what the tagger takes for the name is known, and what the rules take for it is not.
+
+    The name of a hospital may hold that of its university, which is another organisation; that of a company
+    ends with its legal form.
+    """
+    is_of_kind = tagged.kind == main.kind or main.kind not in ("hospital", "company")
+    return is_of_kind and tagged.is_specific and is_known(tagged.text) and not is_known(main.text)
 
 
 def _segments(reading: Reading, start: int, end: int) -> list[Segment]:

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.errors import UsageError
-from pipeline.parsing.features import Tokens, segment_features, word_features
+from pipeline.parsing.features import Tokens, name_features, segment_features, word_features
 
 Float32s = npt.NDArray[np.float32]
 Int64s = npt.NDArray[np.int64]
@@ -27,7 +27,7 @@ Int64s = npt.NDArray[np.int64]
 TAGS = ("other", "first", "inside", "unit", "place")
 OTHER, FIRST, INSIDE, UNIT, PLACE = range(len(TAGS))
 WEIGHTS_FILE = "model.safetensors"
-_FORMAT = "affiliation-tagger-1"
+_FORMAT = "affiliation-tagger-2"
 #: Tokens beyond the first layer's two on either side are reached in steps of these.
 DILATIONS = (2, 4, 8)
 _FIRST_REACH = 2
@@ -130,7 +130,8 @@ class Tagger:
         n = self.n_buckets
         words = self._look_up([w for t in texts for w in t.word], lambda key: word_features(key, n))
         segments = self._look_up([s for t in texts for s in t.segment], lambda key: segment_features(key, n))
-        return words + segments
+        names = self._look_up([k for t in texts for k in t.name], lambda key: name_features(key, n))
+        return words + segments + names
 
     def _look_up(self, keys: Sequence[Any], features: Any) -> Float32s:
         """Keys to the sums of their features' vectors, each distinct key summed once."""

@@ -21,10 +21,19 @@ from pipeline.parsing.reading import Reading, read
 from pipeline.parsing.tagger import Tagger
 from pipeline.training.loop import Training
 from pipeline.training.recipe_files import read_recipe
-from pipeline.training.renderings import read_left_out
-from pipeline.training.spans import Example, Name, SpanQuality, examples, registry_names, span_quality
+from pipeline.training.renderings import read_ids, read_left_out
+from pipeline.training.spans import (
+    Example,
+    HeldNames,
+    Name,
+    SpanQuality,
+    examples,
+    registry_names,
+    span_quality,
+)
+from pipeline.training.swapping import SpareNames, swapped
 from pipeline.training.tagger_network import Network
-from pipeline.training.tags import UNKNOWN, Lesson, lesson_of
+from pipeline.training.tags import UNKNOWN, Lesson, lessons_of
 
 
 @dataclass(frozen=True)
@@ -37,6 +46,8 @@ class ParserRecipe:
         n_channels: width of the convolutions.
         batch_size: texts in a batch.
         complete_share: share of a batch whose texts have all their organisations labelled.
+        n_copies_of_one, n_copies_of_several: how often a completely labelled text of one label, and of
+            several, is learned from with other names in it.
         max_tokens: longer texts are not learned from.
         feature_dropout: share of the features of a token that a step leaves out.
         dropout: share of the inputs, and of the last layer, that a step leaves out.
@@ -53,6 +64,8 @@ class ParserRecipe:
     n_channels: int = 48
     batch_size: int = 192
     complete_share: float = 0.67
+    n_copies_of_one: int = 3
+    n_copies_of_several: int = 6
     max_tokens: int = 120
     feature_dropout: float = 0.3
     dropout: float = 0.3
@@ -71,6 +84,9 @@ class ParserRecipe:
         for name in (*positive, "steps_per_look", "patience", "n_threads"):
             if getattr(self, name) < 1:
                 raise UsageError(f"recipe: {name} must be 1 or more, got {getattr(self, name)}")
+        for name in ("n_copies_of_one", "n_copies_of_several"):
+            if getattr(self, name) < 0:
+                raise UsageError(f"recipe: {name} must be 0 or more, got {getattr(self, name)}")
         for name in ("feature_dropout", "dropout", "averaging"):
             if not 0 <= getattr(self, name) < 1:
                 raise UsageError(f"recipe: {name} must lie in [0, 1), got {getattr(self, name)}")
@@ -128,8 +144,12 @@ def train_parser(
     """
     recipe = recipe or ParserRecipe.read()
     initial = Tagger.load(start) if start else None
-    names = registry_names(registry, read_left_out(left_out))
-    folds = {fold: _read(labels, fold, names) for fold in ("train", "tune")}
+    unseen = read_left_out(left_out)
+    names = registry_names(registry, unseen)
+    held = HeldNames(names, read_ids(left_out, "tune", "test"))
+    folds = {fold: _read(labels, fold, names, held) for fold in ("train", "tune")}
+    n_own = len(folds["train"][0])
+    folds["train"][0] += _swapped(folds["train"][0], SpareNames.read(registry, unseen), recipe)
     lessons = [
         _lessons(found, recipe, kind) for found, kind in zip(folds["train"], (True, False), strict=True)
     ]
@@ -138,20 +158,32 @@ def train_parser(
     if not folds["tune"][0]:
         raise UsageError("no string of fold 'tune' to measure by in the files of --labels")
     yield (
-        f"train: {len(lessons[0]):,} strings with all their organisations, {len(lessons[1]):,} with one"
-        f" label; tune: {len(folds['tune'][0]):,} strings"
+        f"train: {n_own:,} strings with all their organisations, {len(folds['train'][0]) - n_own:,} copies of"
+        f" them with other names, {len(lessons[1]):,} strings with one label; tune: {len(folds['tune'][0]):,}"
     )
     output.mkdir(parents=True, exist_ok=True)
     yield from _Training(recipe, lessons, Lookout.of(folds["tune"][0]), output, initial).run()
     yield f"written: {output}"
 
 
-def _read(labels: LabelFiles, fold: str, names: dict[str, list[Name]]) -> list[list[Example]]:
+def _swapped(found: Sequence[Example], names: SpareNames, recipe: ParserRecipe) -> list[Example]:
+    """Examples with other names in place of their own; more of those with several labels, which are rarer."""
+    several = [e for e in found if e.n_labels > 1]
+    one = [e for e in found if e.n_labels == 1]
+    # Any two numbers will do that are not those of the steps.
+    randoms = [np.random.default_rng([recipe.seed, recipe.n_steps + 1, n]) for n in (0, 1)]
+    copies = swapped(several, names, randoms[0], recipe.n_copies_of_several)
+    return copies + swapped(one, names, randoms[1], recipe.n_copies_of_one)
+
+
+def _read(
+    labels: LabelFiles, fold: str, names: dict[str, list[Name]], held: HeldNames
+) -> list[list[Example]]:
     """The examples of a fold: of the complete files, and of those with single labels; each text once."""
     seen: dict[str, tuple[bool, Example]] = {}
     for paths, is_complete in ((labels.complete, True), (labels.single, False)):
         for path in paths:
-            for example in _examples(path, labels, fold, names):
+            for example in _examples(path, labels, fold, names, held):
                 known = seen.setdefault(example.text, (is_complete, example))
                 # The same string with other labels: those that can be found in it teach more.
                 if known[0] == is_complete and len(example.spans) > len(known[1].spans):
@@ -160,18 +192,20 @@ def _read(labels: LabelFiles, fold: str, names: dict[str, list[Name]]) -> list[l
     return [[e for kind, e in ordered if kind], [e for kind, e in ordered if not kind]]
 
 
-def _examples(path: Path, labels: LabelFiles, fold: str, names: dict[str, list[Name]]) -> list[Example]:
+def _examples(
+    path: Path, labels: LabelFiles, fold: str, names: dict[str, list[Name]], held: HeldNames
+) -> list[Example]:
     columns = (labels.affiliation_column, labels.cluster_column, fold, labels.fold_column)
     try:
-        return examples(read_gold(path, *columns, separator=labels.separator), names)
+        return examples(read_gold(path, *columns, separator=labels.separator), names, held)
     except NothingLabelledError:
         # A set may lie in one fold as a whole; what is missing from all of them is refused later.
         return []
 
 
 def _lessons(found: Sequence[Example], recipe: ParserRecipe, is_complete: bool) -> list[Lesson]:
-    lessons = (lesson_of(e, 1 << recipe.bucket_bits, is_complete) for e in found)
-    return [x for x in lessons if x and len(x.tags) <= recipe.max_tokens and np.any(x.tags != UNKNOWN)]
+    lessons = lessons_of(found, 1 << recipe.bucket_bits, is_complete)
+    return [x for x in lessons if len(x.tags) <= recipe.max_tokens and np.any(x.tags != UNKNOWN)]
 
 
 @dataclass(frozen=True)
@@ -186,10 +220,8 @@ class Lookout:
     def of(cls, found: Sequence[Example]) -> Lookout:
         """Examples to a lookout."""
         readings = [read(e.text) for e in found]
-        known = zip(found, readings, strict=True)
-        return cls(
-            list(found), readings, [tokens_of(e.text, r) if r else Tokens([], [], []) for e, r in known]
-        )
+        known = iter(tokens_of([r for r in readings if r]))
+        return cls(list(found), readings, [next(known) if r else Tokens([], [], [], []) for r in readings])
 
     def quality(self, tagger: Tagger) -> SpanQuality:
         """How well a tagger parses the examples."""

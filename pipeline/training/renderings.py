@@ -90,6 +90,11 @@ def labelled_texts(rows: Sequence[tuple[str, str]]) -> LabelledTexts:
 
 def read_left_out(path: Path | None) -> frozenset[str]:
     """A TSV with `ror_id` and `fold` to the ids that training must not read names of."""
+    return read_ids(path, UNSEEN_FOLD)
+
+
+def read_ids(path: Path | None, *folds: str) -> frozenset[str]:
+    """A TSV with `ror_id` and `fold` to the ids of some folds; none without a file."""
     if path is None:
         return frozenset()
     if not path.is_file():
@@ -101,7 +106,7 @@ def read_left_out(path: Path | None) -> frozenset[str]:
             raise UsageError(
                 f"{path}: no column {missing[0]!r}; there are {', '.join(rows.fieldnames or [])}"
             )
-        return frozenset(row["ror_id"] for row in rows if row["fold"] == UNSEEN_FOLD)
+        return frozenset(row["ror_id"] for row in rows if row["fold"] in folds)
 
 
 def read_registry(path: Path) -> Iterator[dict[str, Any]]:

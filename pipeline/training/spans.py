@@ -8,9 +8,11 @@ the number of organisations only.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 from pipeline.cleaning import clean
 from pipeline.evaluation import Gold
@@ -24,6 +26,8 @@ Span = tuple[int, int]
 _COUNTRY_BEHIND = re.compile(r" \([^()]*\)$")
 #: A name of one word up to this length has to be written in capitals to be one: `ICE`, not `ice`.
 _LONGEST_ACRONYM = 4
+#: Shorter names of one word are too often something else.
+_SHORTEST_HELD = 3
 
 
 @dataclass(frozen=True)
@@ -36,11 +40,19 @@ class Name:
 
 @dataclass(frozen=True)
 class Example:
-    """A cleaned text, how many organisations it names, and for each label found in it where it stands."""
+    """A cleaned text, how many organisations it names, and for each label found in it where it stands.
+
+    Attributes:
+        lacking: the names of each label that was not found.
+        held, unsure: where records stand that no label of the fold can be, see `HeldNames`.
+    """
 
     text: str
     n_labels: int
     spans: tuple[tuple[Span, ...], ...]
+    lacking: tuple[tuple[Name, ...], ...] = ()
+    held: tuple[Span, ...] = ()
+    unsure: tuple[Span, ...] = ()
 
     @property
     def is_aligned(self) -> bool:
@@ -54,27 +66,61 @@ def registry_names(path: Path, left_out: frozenset[str] = frozenset()) -> dict[s
     for record in read_registry(path):
         label = str(record["id"]).rsplit("/", 1)[-1]
         if label not in left_out:
-            found[label] = [n for n in map(_name, record["names"]) if n.keys]
+            found[label] = [name for _, name in bare_names(record)]
     return found
 
 
-def _name(entry: dict[str, object]) -> Name:
-    types = entry.get("types")
-    keys = tuple(keys_in(_COUNTRY_BEHIND.sub("", str(entry["value"]))))
-    is_short = len(keys) == 1 and len(keys[0]) <= _LONGEST_ACRONYM
-    return Name(keys, is_short or (isinstance(types, list) and "acronym" in types))
+def bare_names(record: dict[str, object]) -> list[tuple[str, Name]]:
+    """A registry record to its names: as written, without the country behind, and as compare tokens."""
+    found = []
+    for entry in cast("list[dict[str, object]]", record["names"]):
+        value, types = _COUNTRY_BEHIND.sub("", str(entry["value"])), entry.get("types")
+        keys = tuple(keys_in(value))
+        is_short = len(keys) == 1 and len(keys[0]) <= _LONGEST_ACRONYM
+        if keys:
+            is_acronym = is_short or (isinstance(types, list) and "acronym" in types)
+            found.append((value, Name(keys, is_acronym)))
+    return found
 
 
-def examples(gold: Gold, names: dict[str, list[Name]]) -> list[Example]:
+class HeldNames:
+    """Names of records of which labelled strings were set aside, with all strings that they label.
+
+    A string that names one of them and is left was left because its label is missing: that it is no
+    organisation is not to be learned from it. Where a name is this record's alone, it is one: strings label
+    what they name in 19 of 20 cases (fold train, names of labelled records).
+    """
+
+    def __init__(self, names: Mapping[str, Sequence[Name]], held: Iterable[str]) -> None:
+        """The names of all records, and the ids of those that are held back."""
+        n_records = Counter(keys for own in names.values() for keys in {n.keys for n in own})
+        self._by_key: tuple[dict[str, list[Name]], ...] = (defaultdict(list), defaultdict(list))
+        for label in held:
+            for name in names.get(label, ()):
+                if len(name.keys) > 1 or len(name.keys[0]) >= _SHORTEST_HELD:
+                    self._by_key[n_records[name.keys] > 1][name.keys[0]].append(name)
+
+    def spans(self, text: str) -> tuple[list[Span], list[Span]]:
+        """Where they stand in a text: names of one record alone, and names of several."""
+        keys = dict.fromkeys(keys_in(text))
+        sure, unsure = (align(text, [n for key in keys for n in own.get(key, ())]) for own in self._by_key)
+        return sure, unsure
+
+
+def examples(gold: Gold, names: dict[str, list[Name]], held: HeldNames | None = None) -> list[Example]:
     """Labelled strings and registry names to examples; a string that cleaning empties gives none."""
     labels_of = dict(zip(gold.affiliation, gold.labels, strict=True))
     cleaned = clean(fold_values(gold.affiliation).affiliations)
     found = []
     for raw, text in zip(cleaned.affiliations.affiliation, cleaned.text, strict=True):
         if text:
-            labels = labels_of[raw]
-            spans = (tuple(align(text, names.get(label, ()))) for label in labels)
-            found.append(Example(text, len(labels), tuple(s for s in spans if s)))
+            own = [
+                (align(text, called), tuple(called)) for called in (names.get(x, []) for x in labels_of[raw])
+            ]
+            spans = tuple(tuple(spans) for spans, _ in own if spans)
+            lacking = tuple(called for spans, called in own if not spans)
+            sure, unsure = held.spans(text) if held else ((), ())
+            found.append(Example(text, len(own), spans, lacking, tuple(sure), tuple(unsure)))
     return found
 
 

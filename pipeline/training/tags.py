@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.parsing.features import Tokens, segment_features, tokens_of, word_features
+from pipeline.concepts import concept_text
+from pipeline.parsing.features import Tokens, name_features, segment_features, tokens_of, word_features
 from pipeline.parsing.reading import STRENGTH, Piece, Reading, read
 from pipeline.parsing.tagger import FIRST, INSIDE, OTHER, PLACE, UNIT
 from pipeline.text import compare
@@ -18,6 +19,8 @@ Int64s = npt.NDArray[np.int64]
 #: A token of which nothing is known.
 UNKNOWN = -1
 _UNITS = frozenset({"unit", "topic"})
+#: Names of a likeness of so much, of 100, are taken for one organisation's where a label has to be somewhere.
+_LIKE = 80.0
 
 
 @dataclass(frozen=True)
@@ -34,23 +37,30 @@ class Lesson:
     tags: Int64s
 
 
-def lesson_of(example: Example, n_buckets: int, is_complete: bool) -> Lesson | None:
-    """An example to what it teaches; None for a text that is only a place or names nothing that was found.
+def lessons_of(found: Sequence[Example], n_buckets: int, is_complete: bool) -> list[Lesson]:
+    """Examples to what they teach; a text that is only a place, or names nothing that was found, is left out.
 
     Args:
-        example: a text with its labels.
+        found: texts with their labels.
         n_buckets: rows of the table of features.
-        is_complete: whether every organisation of the text is labelled.
+        is_complete: whether every organisation of the texts is labelled.
     """
-    reading = read(example.text)
-    if reading is None or not (example.spans or is_complete):
-        return None
-    tokens = tokens_of(example.text, reading)
-    if not tokens.span:
-        return None
+    told = [(e, read(e.text)) for e in found if e.spans or is_complete]
+    read_as = [(e, r) for e, r in told if r is not None]
+    tokens = tokens_of([r for _, r in read_as])
+    own = zip(read_as, tokens, strict=True)
+    return [_lesson(e, r, t, n_buckets, is_complete) for (e, r), t in own if t.span]
+
+
+def _lesson(example: Example, reading: Reading, tokens: Tokens, n_buckets: int, is_complete: bool) -> Lesson:
+    seen = zip(tokens.word, tokens.segment, tokens.name, strict=True)
     lists = [
-        (*word_features(word, n_buckets), *segment_features(segment, n_buckets))
-        for word, segment in zip(tokens.word, tokens.segment, strict=True)
+        (
+            *word_features(word, n_buckets),
+            *segment_features(segment, n_buckets),
+            *name_features(name, n_buckets),
+        )
+        for word, segment, name in seen
     ]
     starts = np.cumsum([0, *map(len, lists)])[:-1].astype(np.int64)
     tags = tags_of(example, reading, tokens, is_complete)
@@ -66,7 +76,12 @@ def tags_of(example: Example, reading: Reading, tokens: Tokens, is_complete: boo
     """
     own, unclear = _taken(example)
     free = [p for p in reading.pieces if p.segment and not _meets(p, own) and not _meets(p, unclear)]
-    n_missing = example.n_labels - len(example.spans)
+    near = _near(example, free)
+    own += [(p.start, p.end) for p in near]
+    own += [s for s in example.held if not _meet(s, own)]
+    unsure = [s for s in example.unsure if not _meet(s, own)]
+    free = [p for p in free if p not in near and not _meets(p, own) and not _meets(p, unsure)]
+    n_missing = example.n_labels - len(example.spans) - len(near)
     added = _as_many(example.text, reading, free, n_missing) if is_complete else None
     # One label is taken for all where the rules, too, see one organisation.
     is_known = (
@@ -80,7 +95,7 @@ def tags_of(example: Example, reading: Reading, tokens: Tokens, is_complete: boo
         known = _tag_of(piece, is_known)
         if known != UNKNOWN:
             _mark(tags, tokens.span, (piece.start, piece.end), known, known)
-    for span in unclear:
+    for span in [*unclear, *unsure]:
         _mark(tags, tokens.span, span, UNKNOWN, UNKNOWN)
     for span in [*((p.start, p.end) for p in added or ()), *own]:
         _mark(tags, tokens.span, span, FIRST, INSIDE)
@@ -103,8 +118,35 @@ def _taken(example: Example) -> tuple[list[Span], list[Span]]:
     return kept, [s for s in unclear if not any(s[0] < b and a < s[1] for a, b in kept)]
 
 
+def _near(example: Example, free: Sequence[Piece]) -> list[Piece]:
+    """For labels that no name was found of, the pieces that are spelt much like one of their names."""
+    texts = [concept_text(compare(example.text[p.start : p.end])) for p in free]
+    ways = []
+    for n, names in enumerate(example.lacking):
+        known = {concept_text(" ".join(name.keys)) for name in names if not name.is_acronym}
+        for at, text in enumerate(texts):
+            likeness = max((_likeness(text, name) for name in known), default=0.0)
+            if likeness >= _LIKE:
+                ways.append((-likeness, at, n))
+    chosen: dict[int, int] = {}
+    for _, at, n in sorted(ways):
+        if at not in chosen and n not in chosen.values():
+            chosen[at] = n
+    return [free[at] for at in sorted(chosen)]
+
+
+def _likeness(left: str, right: str) -> float:
+    from rapidfuzz import fuzz
+
+    return max(fuzz.token_sort_ratio(left, right), fuzz.token_set_ratio(left, right) - 10)
+
+
 def _meets(piece: Piece, spans: Sequence[Span]) -> bool:
-    return any(piece.start < end and start < piece.end for start, end in spans)
+    return _meet((piece.start, piece.end), spans)
+
+
+def _meet(span: Span, spans: Sequence[Span]) -> bool:
+    return any(span[0] < end and start < span[1] for start, end in spans)
 
 
 def _as_many(text: str, reading: Reading, free: Sequence[Piece], n: int) -> list[Piece] | None:

@@ -7,6 +7,8 @@ from pipeline.cleaning import clean
 from pipeline.errors import UsageError
 from pipeline.folding import fold_values
 from pipeline.parsing import ParsingSettings, parse, parse_text
+from pipeline.parsing.parse import with_tagged
+from pipeline.parsing.reading import read
 from pipeline.records import MAIN
 
 MAIN_ORGANIZATION = [
@@ -142,3 +144,34 @@ def test_an_organisation_of_a_list_is_where_its_own_item_says() -> None:
     ]
     # An item without a country is where the string is.
     assert {c for _, _, c in places("Univ Lyon 1; Hospices Civils de Lyon; Villeurbanne; France")} == {"FR"}
+
+
+@pytest.mark.parametrize(
+    ("text", "tagged", "main"),
+    [
+        # Known within what is not known.
+        ("INSERM U1144 Université de Lille, Lille, France", "Université de Lille", "Université de Lille"),
+        # The university in the name of its hospital.
+        (
+            "Third Branch Hospital of Guilin Medical University, Guilin, China",
+            "Guilin Medical University",
+            "Third Branch Hospital of Guilin Medical University",
+        ),
+        # A name that is known stays whole.
+        ("Wuhan University of Technology, Wuhan, China", "Wuhan University", None),
+        # A company with its legal form.
+        ("Cytokinetics, Inc., South San Francisco, CA, USA", "Cytokinetics", "Cytokinetics, Inc"),
+        ("Zarquon Works of Lille Nord Institute, France", "Lille Nord Institute", None),
+    ],
+)
+def test_what_the_tagger_takes_for_the_main_name_has_to_be_known(
+    text: str, tagged: str, main: str | None
+) -> None:
+    reading = read(text)
+    assert reading is not None
+    assert reading.main is not None
+    at = text.index(tagged)
+    found = with_tagged(reading, [(at, at + len(tagged))])
+    assert found.main is not None
+    assert found.main.text == (main or reading.main.text)
+    assert found.chosen == [found.main]

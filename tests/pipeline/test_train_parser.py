@@ -19,13 +19,14 @@ from hypothesis import strategies as st
 from pipeline.cli import main
 from pipeline.errors import UsageError
 from pipeline.parsing import ParsingSettings, parse_text
-from pipeline.parsing.features import Tokens, tokens_of
+from pipeline.parsing.features import Tokens, is_known, tokens_of
 from pipeline.parsing.reading import read
 from pipeline.parsing.tagger import FIRST, INSIDE, TAGS, WEIGHTS_FILE, Layout, Tagger, allowed, best_tags
 from pipeline.training.loop import CHECKPOINT
 from pipeline.training.parser import LabelFiles, ParserRecipe, train_parser
-from pipeline.training.spans import Example, Name, align, span_quality
-from pipeline.training.tags import UNKNOWN, lesson_of, tags_of
+from pipeline.training.spans import Example, HeldNames, Name, align, span_quality
+from pipeline.training.swapping import SpareNames, swapped
+from pipeline.training.tags import UNKNOWN, lessons_of, tags_of
 
 CITIES = "Oxford Leeds Lyon Graz Porto Ghent Turin Bonn Basel Delft Vilnius Malmö Krakow Seville".split()  # noqa: SIM905
 RECIPE = ParserRecipe(
@@ -197,8 +198,7 @@ def test_the_network_gives_the_logits_that_numpy_gives() -> None:
 
     network = Network(RECIPE)
     texts = ["Dept. of Physics, University of Oxford, UK", "CNRS", "Zarquon; University of Porto, Portugal"]
-    lessons = [lesson_of(Example(t, 1, ()), network.tagger().n_buckets, True) for t in texts]
-    batch = [x for x in lessons if x is not None]
+    batch = lessons_of([Example(t, 1, ()) for t in texts], network.tagger().n_buckets, True)
     layout = Layout.of([len(x.tags) for x in batch])
     expected = network.logits(batch, layout).detach().numpy()
     tagger = Tagger(network.tagger().arrays)
@@ -209,7 +209,7 @@ def test_the_network_gives_the_logits_that_numpy_gives() -> None:
 
 def tokens(text: str) -> Tokens:
     reading = read(text)
-    return tokens_of(text, reading) if reading else Tokens([], [], [])
+    return tokens_of([reading])[0] if reading else Tokens([], [], [], [])
 
 
 # The tagger in the package.
@@ -343,7 +343,7 @@ def tagged(text: str, names: list[str], n: int, is_complete: bool = True) -> dic
     spans = tuple(((text.index(name), text.index(name) + len(name)),) for name in names)
     reading = read(text)
     assert reading is not None
-    own = tokens_of(text, reading)
+    own = tokens_of([reading])[0]
     return dict(
         zip(own.word, tags_of(Example(text, n, spans), reading, own, is_complete).tolist(), strict=True)
     )
@@ -362,3 +362,74 @@ def test_tags_tell_what_the_labels_tell() -> None:
     assert tagged(text, ["University of Porto"], 1, is_complete=False)["CNRS"] == UNKNOWN
     # More labels than the rules see organisations: nothing is known of the rest.
     assert tagged(text, ["University of Porto"], 4)["CNRS"] == UNKNOWN
+
+
+def test_what_was_set_aside_by_organisation_is_not_taken_for_none() -> None:
+    text = "Faculty of Law, Zarquon Trust, University of Porto, Portugal"
+    names = {
+        "u": [Name(("university", "of", "porto"), False)],
+        "z": [Name(("zarquon", "trust"), False), Name(("law",), False)],
+        "other": [Name(("law",), False)],
+    }
+    sure, unsure = HeldNames(names, ["z"]).spans(text)
+    assert [text[a:b] for a, b in sure] == ["Zarquon Trust"]
+    assert [text[a:b] for a, b in unsure] == ["Law"]
+    reading = read(text)
+    assert reading is not None
+    (own,) = tokens_of([reading])
+    at = text.index("University")
+    spans = (((at, at + len("University of Porto")),),)
+    found = {}
+    for held in ((), tuple(sure)):
+        tags = tags_of(Example(text, 1, spans, held=held), reading, own, True)
+        found[bool(held)] = dict(zip(own.word, tags.tolist(), strict=True))
+    assert found[False]["Zarquon"] not in (FIRST, INSIDE)
+    assert (found[True]["Zarquon"], found[True]["Trust"]) == (FIRST, INSIDE)
+
+
+def test_a_label_is_looked_for_by_what_is_spelt_like_it() -> None:
+    text = "Faculty of Law, CNRS, Porto University, Portugal"
+    reading = read(text)
+    assert reading is not None
+    (own,) = tokens_of([reading])
+    example = Example(text, 1, (), ((Name(("universidade", "do", "porto"), False),),))
+    tags = dict(zip(own.word, tags_of(example, reading, own, True).tolist(), strict=True))
+    assert (tags["Porto"], tags["University"]) == (FIRST, INSIDE)
+    assert tags["CNRS"] not in (FIRST, INSIDE, UNKNOWN)
+
+
+def test_other_names_of_the_country_and_class_take_the_place_of_labelled_ones() -> None:
+    text = "Faculty of Law, CNRS, University of Porto, Porto, Portugal"
+    records = [
+        {"names": [{"value": name}], "locations": [{"country_code": country}]}
+        for name, country in (
+            ("University of Lisbon", "PT"),
+            ("Lisbon Hospital", "PT"),
+            ("University of Vigo", "ES"),
+        )
+    ]
+    at = text.index("University")
+    example = Example(text, 2, (((at, at + 19),), ((16, 20),)), held=((0, 14),))
+    copies = swapped([example], SpareNames(records), np.random.default_rng(0), 3)
+    assert {c.text for c in copies} == {"Faculty of Law, CNRS, University of Lisbon, Porto, Portugal"}
+    shown = [c.text[a:b] for c in copies[:1] for own in (*c.spans, c.held) for a, b in own]
+    assert shown == ["University of Lisbon", "CNRS", "Faculty of Law"]
+    # A label that is named twice: its other name would be another's.
+    twice = Example(text, 1, (((at, at + 19), (44, 49)),))
+    assert swapped([twice], SpareNames(records), np.random.default_rng(0), 3) == []
+
+
+def test_known_names_are_marked_where_they_stand() -> None:
+    readings = [
+        read(t) for t in ("Laboratoire Zarquon, Université de Lille, CNRS, IRSTEA, France", "Zarquon", "")
+    ]
+    found = tokens_of([r for r in readings if r])
+    names = {w: n for w, n in zip(found[0].word, found[0].name, strict=True) if n}
+    assert (names["Université"][0], names["Lille"][0], names["CNRS"][0]) == ("run", "run", "run")
+    assert names["Université"][-1] == names["IRSTEA"][-1] == "here"
+    assert names["IRSTEA"][:2] == ("one", True)
+    assert "Zarquon" not in names
+    assert found[1].name == [()]
+    assert is_known("Université de Lille")
+    assert not is_known("Zarquon of Nowhere")
+    assert not is_known("")
