@@ -6,6 +6,11 @@ A Ray cluster of so many nodes of one core each is started on this machine for t
 the command (the start of the cluster is none of them). CPU seconds and memory are those of all processes, the
 cluster's too; memory that processes share is counted for each. On one machine Ray can only cost: what it adds
 is what there is to see.
+
+    python benchmarks/ray_engine.py --data ../shared/data --shares [--size N]
+
+prints instead how much of the CPU time is work in parts, which other machines can do, and how much is left to
+the machine of the command, all on one thread.
 """
 
 from __future__ import annotations
@@ -17,7 +22,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +77,64 @@ def run(source: Path, output: Path, options: Sequence[str], n_nodes: int) -> dic
     }
 
 
+#: Functions to the phases that they are of.
+PHASES = {
+    "_clean_chunk": "clean",
+    "_parse_chunk": "parse",
+    "_normalize_chunk": "normalize",
+    "_encode": "embedding",
+    "_ask": "search",
+    "_ask_exactly": "search",
+    "_best": "search",
+    "_logits": "scoring",
+    "_rescored": "rescoring",
+    "_linked": "linkage",
+}
+
+
+def kind(work: Any) -> str:
+    """The phase of a piece of work, which may be wrapped in what hands it its settings."""
+    while isinstance(work, partial):
+        work = work.args[0] if work.args else work.func
+    return PHASES.get(work.__name__, work.__name__)
+
+
+class Timed:
+    """The local engine, with the CPU seconds of each kind of work."""
+
+    description = "timed"
+
+    def __init__(self) -> None:
+        self.seconds: Counter[str] = Counter()
+
+    def map(
+        self, work: Any, state: Any, parts: Any, cut: Any, *, on_gpu: bool = False, on_progress: Any = None
+    ) -> Iterator[Any]:
+        """As `Engine.map`."""
+        name = kind(work)
+        for part in parts:
+            own, begin = cut(part), time.process_time()
+            found = work(state, own, None)
+            self.seconds[name] += time.process_time() - begin
+            yield found
+
+
+def shares(source: Path) -> None:
+    """Print the CPU seconds of the kinds of work in parts, and of all the rest."""
+    from blocking import engine
+    from pipeline.job import run_job
+    from pipeline.reading import ReadingSettings
+
+    os.environ["AFFIL_WORKERS"] = os.environ["OMP_NUM_THREADS"] = "1"
+    timed, begin = Timed(), time.process_time()
+    with engine.use(timed), tempfile.TemporaryDirectory() as scratch:
+        run_job([str(source)], Path(scratch) / "run", reading=ReadingSettings(column="affiliation"))
+    total = time.process_time() - begin
+    print("| work | CPU seconds | share |\n|---|---|---|")
+    for name, seconds in [*timed.seconds.most_common(), ("the rest", total - timed.seconds.total())]:
+        print(f"| {name} | {seconds:.1f} | {seconds / total:.1%} |")
+
+
 def differences(one: Path, other: Path) -> dict[str, Any]:
     """Two run folders to how their results differ."""
     from pipeline.run_folder import read_frames
@@ -100,6 +165,7 @@ def main() -> None:
     options.add_argument("--nodes", type=int, default=2)
     options.add_argument("--seed", type=int, default=0)
     options.add_argument("--save", type=Path)
+    options.add_argument("--shares", action="store_true")
     options.add_argument("--on-a-cluster", type=int, help=argparse.SUPPRESS)
     options.add_argument("options", nargs="*", metavar="OPTIONS")
     given = options.parse_args()
@@ -115,6 +181,9 @@ def main() -> None:
         synthetic.write(
             synthetic.strings(synthetic.read_institutions(registry), given.size, given.seed), source
         )
+        if given.shares:
+            shares(source)
+            return
         runs = [
             run(source, output, given.options, n) for output, n in zip(outputs, (0, given.nodes), strict=True)
         ]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -101,6 +101,10 @@ class PairFeatures:
 
     forms: Forms
     vocabulary: Vocabulary
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What travels to other machines: without the columns of the forms that no feature looks at."""
+        return vars(self) | {"forms": replace(self.forms, display=[], keys={})}
 
     @property
     def context(self) -> list[str]:
