@@ -76,6 +76,11 @@ class NameTable:
         at = np.minimum(np.searchsorted(self.key, hashes), len(self.key) - 1)
         return np.where(self.key[at] == hashes, at, -1)
 
+    @cached_property
+    def row_of(self) -> dict[int, int]:
+        """Hashes to rows, to look them up one by one."""
+        return {key: row for row, key in enumerate(self.key.tolist())}
+
     def records(self, row: int) -> tuple[int, ...]:
         """The records of a row."""
         start = self.end[row - 1] if row else 0

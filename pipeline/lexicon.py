@@ -6,7 +6,7 @@ import csv
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from importlib.resources import files
 
 from pipeline.text import compare, strip_accents
@@ -85,7 +85,14 @@ class Lexicon:
             at = head.end if head else at + 1
         return found
 
+    @cached_property
+    def _openers(self) -> frozenset[str]:
+        """The first words of phrases: most words are none."""
+        return frozenset(phrase[0] for phrase in self.phrases)
+
     def _phrase_at(self, keys: Sequence[str], at: int) -> Head | None:
+        if keys[at] not in self._openers:
+            return None
         for length in range(min(self.longest_phrase, len(keys) - at), 1, -1):
             kind = self.phrases.get(tuple(keys[at : at + length]))
             if kind:

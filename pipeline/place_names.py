@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Iterator
+from functools import lru_cache
 from importlib.resources import files
 from typing import Literal, NamedTuple
 
@@ -53,6 +54,7 @@ class _KeyTable(dict[int, "str | int | None"]):
 _KEYS = _KeyTable()
 
 
+@lru_cache(maxsize=1 << 16)
 def place_key(text: str) -> str:
     """A text in; out the form under which place names are compared.
 

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from pipeline.place_names import Kind, Place, place_key, read_tables
 from pipeline.place_words import belongs_to_name, is_tail
-from pipeline.postcodes import cut_postcodes, is_postcode, strip_postcodes
+from pipeline.postcodes import cut_postcodes, is_postcode, may_be_postal, strip_postcodes
 
 __all__ = ["Gazetteer", "Location", "Place", "country_of", "is_postcode", "place_key", "strip_postcodes"]
 
@@ -108,6 +108,9 @@ class Gazetteer:
         preposition or a bare kind ("University of Sheffield", "TU München"), unless it is named once more.
         """
         words = text.split()
+        last = place_key(words[-1]) if words else ""
+        if last and last not in self._last_words and not may_be_postal(text):
+            return text, ()
         keys = ["and" if word == "&" else place_key(word) for word in words]
         if text.rstrip(" .,;").endswith(_CLOSING_QUOTES):
             return text, ()
@@ -230,6 +233,8 @@ class Gazetteer:
 
     def _postcode_at_end(self, words: list[str], keys: list[str], taken: list[_Slot]) -> int:
         """How many words at the end are a postcode beside a place (0: none)."""
+        if not may_be_postal(" ".join(words[-4:])):
+            return 0
         countries: set[str | None] = {place.country_code for slot in taken for place in slot.places}
         for size in range(min(4, len(words) - 1), 0, -1):
             text = " ".join(words[-size:])

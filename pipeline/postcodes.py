@@ -72,6 +72,11 @@ _MAY_BE_POSTAL = re.compile(r"\d|cedex", re.IGNORECASE)
 _DASHES = str.maketrans("‐‑‒–—−", "------")
 
 
+def may_be_postal(text: str) -> bool:
+    """Whether a text holds what every postal form has; most texts do not, which spares the search for one."""
+    return _MAY_BE_POSTAL.search(text) is not None
+
+
 def _shape(text: str) -> str:
     """Text in; upper case of the same length out, with plain hyphens and without periods after letters."""
     if text.isascii():
@@ -95,6 +100,8 @@ def is_postcode(text: str, country_code: str | None = None) -> bool:
     With a country code only that country's form counts (with or without its letters in front), besides boxes;
     without one, any known form except bare three digits. A country whose form is not known has no postcodes.
     """
+    if not may_be_postal(text):
+        return False
     shaped = re.sub(r" {2,}", " ", _shape(text)).strip(" ,;.")
     if country_code is None:
         return _WHOLE.fullmatch(shaped) is not None
@@ -110,7 +117,7 @@ def strip_postcodes(text: str) -> str:
     Numbers of units and streets are left: "UMR 5175", "12345 Main Street".
     """
     text = text.strip(" ,;")
-    if not _MAY_BE_POSTAL.search(text):
+    if not may_be_postal(text):
         return text
     while text and (rest := _strip_once(text)) != text:
         text = rest.strip(" ,;-")

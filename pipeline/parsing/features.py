@@ -7,6 +7,7 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -30,7 +31,7 @@ _MANY = 12
 #: Of the piece that a token stands in: its kind, whether the rules chose it, whether it begins and ends with
 #: the token, and how many pieces they chose; () for a token in none.
 SegmentKey = tuple[str, bool, bool, bool, int] | tuple[()]
-#: What the table of known names says of a token, () where it says nothing: see `_look_up_names`.
+#: What the table of known names says of a token, () where it says nothing: see `_known_names`.
 NameKey = tuple[Any, ...]
 #: Marks that part organisations more often than they stand in the name of one.
 _PARTING = frozenset(",;:|()[]")
@@ -48,43 +49,38 @@ class Tokens:
 
 def tokens_of(readings: Sequence[Reading]) -> list[Tokens]:
     """The rules' readings of texts to the texts' tokens."""
-    found = []
-    for reading in readings:
-        tokens = list(_TOKEN.finditer(reading.text))
-        spans = [m.span() for m in tokens]
-        found.append(Tokens(spans, [m[0] for m in tokens], _segments(spans, reading), [()] * len(spans)))
-    _look_up_names(found, [r.location.country_code for r in readings])
+    spans = [[m.span() for m in _TOKEN.finditer(r.text)] for r in readings]
+    words = [[r.text[a:b] for a, b in own] for r, own in zip(readings, spans, strict=True)]
+    names = _known_names(words, [r.location.country_code for r in readings])
+    found, at = [], 0
+    for reading, own, texts in zip(readings, spans, words, strict=True):
+        found.append(Tokens(own, texts, _segments(own, reading), names[at : at + len(own)]))
+        at += len(own)
     return found
 
 
-def _look_up_names(texts: Sequence[Tokens], country: Sequence[str | None]) -> None:
-    """Mark the known names in texts, the longest where two overlap."""
-    names = KnownNames.load()
-    hashes: list[int] = []
-    text_of: list[int] = []
-    token_of: list[int] = []
-    for number, text in enumerate(texts):
-        for n, word in enumerate(text.word):
-            own = concept_hashes(word)
-            hashes.extend(own)
-            text_of.extend([number] * len(own))
-            token_of.extend([n] * len(own))
-            if len(own) == 1 and (row := single_name(own[0])) is not None:
-                records = names.single.records(row)
-                text.name[n] = ("one", word.isupper(), *_about(names, records, country[number]))
-    if not hashes:
-        return
+def _known_names(words: Sequence[Sequence[str]], country: Sequence[str | None]) -> list[NameKey]:
+    """The words of texts to what the table of known names says of them; of names that overlap the longest."""
+    table, flat = KnownNames.load(), [word for own in words for word in own]
+    found: list[NameKey] = [()] * len(flat)
+    text_of = np.repeat(np.arange(len(words)), [len(own) for own in words])
+    for n, word in enumerate(flat):
+        if (records := single_name(word)) is not None:
+            found[n] = ("one", word.isupper(), *_about(table, records, country[int(text_of[n])]))
+    concepts = [concept_hashes(word) for word in flat]
+    hashes = np.array(list(chain.from_iterable(concepts)), np.uint64)
+    word_of = np.repeat(np.arange(len(flat)), [len(own) for own in concepts])
     taken = np.zeros(len(hashes), np.bool_)
-    for at, n, row in names.runs(np.array(hashes, np.uint64), np.array(text_of, np.int64)):
+    for at, n, row in table.runs(hashes, text_of[word_of]):
         if taken[at : at + n].any():
             continue
         taken[at : at + n] = True
-        text, first, last = texts[text_of[at]], token_of[at], token_of[at + n - 1]
-        about = _about(names, names.bag.records(row), country[text_of[at]])
-        crosses = any(word in _PARTING for word in text.word[first + 1 : last])
+        first, last = int(word_of[at]), int(word_of[at + n - 1])
+        about = _about(table, table.bag.records(row), country[int(text_of[first])])
+        crosses = not _PARTING.isdisjoint(flat[first + 1 : last])
         for token in range(first, last + 1):
-            at_edge = (token == first, token == last)
-            text.name[token] = ("run", min(n, 5), crosses, *at_edge, *about)
+            found[token] = ("run", min(n, 5), crosses, token == first, token == last, *about)
+    return found
 
 
 def _about(names: KnownNames, records: Sequence[int], country: str | None) -> tuple[int, str]:
@@ -97,7 +93,7 @@ def _about(names: KnownNames, records: Sequence[int], country: str | None) -> tu
 @lru_cache(maxsize=200_000)
 def concept_hashes(word: str) -> tuple[int, ...]:
     """One token to the hashes of its concept tokens."""
-    return () if _MARK.fullmatch(word) else tuple(map(hash_of, concept_tokens(compare(word))))
+    return () if _MARK.fullmatch(word) else tuple(map(hash_of, concept_tokens(" ".join(keys_of(word)))))
 
 
 @lru_cache(maxsize=1 << 16)
@@ -113,10 +109,14 @@ def is_known(text: str) -> bool:
 
 
 @lru_cache(maxsize=200_000)
-def single_name(hashed: int) -> int | None:
-    """The row of a name of one token in the table of known names; None where it is none."""
-    row = int(KnownNames.load().single.rows(np.array([hashed], np.uint64))[0])
-    return row if row >= 0 else None
+def single_name(word: str) -> tuple[int, ...] | None:
+    """The records that a token alone is a name of; None where it is none."""
+    own = concept_hashes(word)
+    if len(own) != 1:
+        return None
+    single = KnownNames.load().single
+    row = single.row_of.get(own[0])
+    return None if row is None else single.records(row)
 
 
 @lru_cache(maxsize=10_000)
@@ -139,17 +139,18 @@ def _segments(spans: Sequence[tuple[int, int]], reading: Reading) -> list[Segmen
     """For each token what the rules make of the segment that it stands in."""
     is_chosen = set(map(id, reading.chosen))
     n = min(len(reading.chosen), 4)
-    keys: list[SegmentKey] = []
-    pieces = iter(sorted(reading.pieces, key=lambda p: p.start))
-    piece = next(pieces, None)
-    for start, end in spans:
-        while piece is not None and piece.end <= start:
-            piece = next(pieces, None)
-        if piece is None or start < piece.start:
-            keys.append(())
-        else:
-            chosen = id(piece.segment) in is_chosen
-            keys.append((piece.kind, chosen, start == piece.start, end == piece.end, n))
+    keys: list[SegmentKey] = [()] * len(spans)
+    at = 0
+    for piece in sorted(reading.pieces, key=lambda p: p.start):
+        while at < len(spans) and spans[at][0] < piece.start:
+            at += 1
+        kind, chosen = piece.kind, id(piece.segment) in is_chosen
+        inside = (kind, chosen, False, False, n)
+        while at < len(spans) and (start := spans[at][0]) < piece.end:
+            end = spans[at][1]
+            at_edge = start == piece.start or end == piece.end
+            keys[at] = (kind, chosen, start == piece.start, end == piece.end, n) if at_edge else inside
+            at += 1
     return keys
 
 

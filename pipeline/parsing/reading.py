@@ -120,6 +120,8 @@ def claim(segment: Segment) -> tuple[float, float]:
 
 def distinct(segments: Sequence[Segment]) -> list[Segment]:
     """Segments without repeats of one name in one string."""
+    if len(segments) < 2:
+        return list(segments)
     seen: dict[str, Segment] = {}
     for s in segments:
         seen.setdefault(_name_key(s.text), s)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from pipeline.lexicon import Lexicon, keys_of
 from pipeline.parsing.naming import ACRONYM, names_organization, starts_as_unit
@@ -40,6 +41,8 @@ _LEADING = re.compile(
 _JOINED_ACRONYMS = re.compile(r"\s*[A-Z]{2,8}(?:[-/–][A-Z]{2,8})+\s*")
 _PARENTHESES = re.compile(r"[(\[{]([^()\[\]{}]{1,200})[)\]}]")
 _MARK = re.compile(r"\x00(\d+)\x00")
+_MARKED = re.compile(r"\s*\x00\d+\x00\s*")
+_DIGIT = re.compile(r"\s\d")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +63,12 @@ def split_text(text: str) -> list[Part]:
 
     parts: list[Part] = []
     for raw in _pieces(_PARENTHESES.sub(note, text)):
+        if not asides:
+            if own := _bare(raw):
+                parts.append(Part(own))
+            continue
         marks = [asides[int(n)] for n in _MARK.findall(raw)]
-        own = _LEADING.sub("", re.sub(r"\s*\x00\d+\x00\s*", " ", raw).strip(" .-–/\"'()[]{}"))
+        own = _bare(_MARKED.sub(" ", raw))
         if own:
             parts.append(Part(own, tuple(m for m in marks if ACRONYM.fullmatch(m))))
         for mark in marks:
@@ -70,14 +77,26 @@ def split_text(text: str) -> list[Part]:
     return _join_company_suffix(parts)
 
 
+@lru_cache(maxsize=1 << 16)
+def _bare(text: str) -> str:
+    """A segment without marks at its ends and words that lead to a name."""
+    return _LEADING.sub("", text.strip(" .-–/\"'()[]{}"))
+
+
 def _pieces(text: str) -> list[str]:
-    found: list[str] = []
-    for part in _BREAK.split(_FULL_STOP.sub(_comma_for_stop, _INNER_MARK.sub(_comma_for_mark, text))):
-        if _JOINED_ACRONYMS.fullmatch(part):
-            found.extend(re.split(r"[-/–]", part))
-        else:
-            found.extend(_split_conjunction(part))
-    return found
+    if _DIGIT.search(text):
+        text = _INNER_MARK.sub(_comma_for_mark, text)
+    if "." in text:
+        text = _FULL_STOP.sub(_comma_for_stop, text)
+    return [piece for part in _BREAK.split(text) for piece in _parted(part)]
+
+
+@lru_cache(maxsize=1 << 16)
+def _parted(part: str) -> tuple[str, ...]:
+    """What stands between two marks, parted where it names two organisations."""
+    if _JOINED_ACRONYMS.fullmatch(part):
+        return tuple(re.split(r"[-/–]", part))
+    return tuple(_split_conjunction(part))
 
 
 def _comma_for_mark(match: re.Match[str]) -> str:

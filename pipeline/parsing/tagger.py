@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from numpy.lib.stride_tricks import sliding_window_view
 
 from pipeline.errors import UsageError
 from pipeline.parsing.features import Tokens, name_features, segment_features, word_features
@@ -172,8 +173,8 @@ def convolve(state: Float32s, weight: Float32s, dilation: int) -> Float32s:
     """Rows to the sums of their neighbours' products, weight of shape (width, inputs, outputs)."""
     reach = len(weight) // 2 * dilation
     padded = np.pad(state, ((reach, reach), (0, 0)))
-    side_by_side = np.concatenate([padded[k * dilation :][: len(state)] for k in range(len(weight))], axis=1)
-    product: Float32s = side_by_side @ weight.reshape(-1, weight.shape[2])
+    window = sliding_window_view(padded, 2 * reach + 1, axis=0)[:, :, ::dilation].swapaxes(1, 2)
+    product: Float32s = window.reshape(len(state), -1) @ weight.reshape(-1, weight.shape[2])
     return product
 
 

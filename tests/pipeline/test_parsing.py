@@ -1,3 +1,5 @@
+import gc
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -175,3 +177,16 @@ def test_what_the_tagger_takes_for_the_main_name_has_to_be_known(
     assert found.main is not None
     assert found.main.text == (main or reading.main.text)
     assert found.chosen == [found.main]
+
+
+def test_the_search_for_garbage_goes_on_after_parsing() -> None:
+    cleaned = clean(fold_values(["University of Porto"]).affiliations)
+    assert gc.isenabled()
+    parse(cleaned)
+    assert gc.isenabled()
+    gc.disable()
+    try:
+        parse(cleaned)
+        assert not gc.isenabled()
+    finally:
+        gc.enable()
