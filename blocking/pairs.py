@@ -52,19 +52,13 @@ class CandidatePairs:
             raise BlockingError("candidate pairs need left < right")
         if self.left[0] < 0:
             raise BlockingError("candidate pairs need item numbers of 0 or more")
-        if not all(map(self._is_ordered, range(0, len(self), _CHUNK))):
+        if not are_ordered(self.left, self.right):
             raise BlockingError("candidate pairs need each pair once, ordered by (left, right)")
         if max(self.similarity.max(), -self.similarity.min()) > 1.0001:
             raise BlockingError("similarity must lie in [-1, 1]")
 
     def __len__(self) -> int:
         return len(self.left)
-
-    def _is_ordered(self, start: int) -> bool:
-        """Whether some pairs, and the first after them, are in order."""
-        part = slice(start, start + _CHUNK + 1)
-        step = np.diff(self.left[part])
-        return bool(np.all((step > 0) | ((step == 0) & (np.diff(self.right[part]) > 0))))
 
     def has(self, keys: Int64s, n_items: int) -> npt.NDArray[np.bool_]:
         """Which of some pairs are among these; they come as `left * n_items + right`, ascending."""
@@ -101,3 +95,14 @@ def places_among(keys: Int64s, left: Int64s, right: Int64s, n_items: int) -> Int
         places[done:end] = start + np.searchsorted(own, keys[done:end])
         done = end
     return places
+
+
+def are_ordered(left: Int64s, right: Int64s) -> bool:
+    """Whether pairs are ordered by (left, right), each once."""
+
+    def is_ordered(start: int) -> bool:
+        part = slice(start, start + _CHUNK + 1)
+        step = np.diff(left[part])
+        return bool(np.all((step > 0) | ((step == 0) & (np.diff(right[part]) > 0))))
+
+    return all(map(is_ordered, range(0, len(left), _CHUNK)))

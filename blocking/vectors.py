@@ -6,7 +6,7 @@ import logging
 import math
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,8 @@ log = logging.getLogger(__name__)
 
 #: Bytes above which an array is mapped: then the system can put them aside where memory runs short.
 MAPPED_BYTES = 1 << 28
+#: Values of a long column that are worked on at a time.
+AT_ONCE = 1 << 20
 #: Texts encoded at a time, and the bytes that each takes: some 300 n-grams of 8 bytes, three times over while
 #: they are sorted and counted, and the vector.
 TEXTS_AT_ONCE, _BYTES_A_TEXT = 1 << 15, 9_000
@@ -53,6 +55,27 @@ def empty_table(n_rows: int, dimensions: int) -> Float32s:
 def empty_column(n: int, dtype: npt.DTypeLike) -> npt.NDArray[Any]:
     """A column to be filled, as `empty_array` makes it."""
     return empty_array((n,), dtype)
+
+
+def filled(n: int, dtype: npt.DTypeLike, values: Callable[[slice], npt.NDArray[Any]]) -> npt.NDArray[Any]:
+    """A column of `empty_column`, filled with what `values` gives for some of its places at a time."""
+    column = empty_column(n, dtype)
+    for start in range(0, n, AT_ONCE):
+        part = slice(start, min(start + AT_ONCE, n))
+        column[part] = values(part)
+    return column
+
+
+def kept(column: npt.NDArray[Any], is_kept: npt.NDArray[np.bool_]) -> npt.NDArray[Any]:
+    """The values of a column for which a mask holds, as `empty_column` holds them."""
+    if len(column) <= AT_ONCE:
+        return column[is_kept]
+    found, done = empty_column(int(np.count_nonzero(is_kept)), column.dtype), 0
+    for start in range(0, len(column), AT_ONCE):
+        own = column[start : start + AT_ONCE][is_kept[start : start + AT_ONCE]]
+        found[done : done + len(own)] = own
+        done += len(own)
+    return found
 
 
 def empty_array(shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:

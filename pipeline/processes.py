@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import TypeVar
@@ -46,6 +47,8 @@ def in_processes(
     from joblib import Parallel, delayed, parallel_config
     from joblib.externals.loky.process_executor import BrokenProcessPool
 
+    # A process that has grown by 300 MB, as caches of words do, is replaced by a new one; no task is lost.
+    warnings.filterwarnings("ignore", "A worker stopped while some jobs", UserWarning)
     try:
         with parallel_config(backend="loky", n_jobs=n_workers(), idle_worker_timeout=_IDLE_SECONDS):
             yield from Parallel(return_as="generator", max_nbytes=None)(delayed(work)(c) for c in chunks)

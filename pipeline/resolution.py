@@ -25,6 +25,7 @@ from blocking import (
 )
 from blocking.encoders import AUTO
 from blocking.neighbours import nearest_neighbours
+from blocking.vectors import kept
 from pipeline.artefacts import (
     CLUSTERS,
     FORMS,
@@ -275,8 +276,8 @@ def _cluster(
     near = within_reach(
         *(n, pairs.left, pairs.right, matches.probability), min_probability=least, constraints=held
     )
-    evidence = pairs.left[near], pairs.right[near], matches.probability[near]
-    evidence = set_siblings_apart(*evidence, mentions.affiliation)
+    left, right, probability = (kept(c, near) for c in (pairs.left, pairs.right, matches.probability))
+    evidence = set_siblings_apart(left, right, probability, mentions.affiliation)
     found = cluster(n, *evidence, settings.clustering, constraints=held, on_progress=tick)
     if linking is None:
         return found

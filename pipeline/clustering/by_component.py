@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from functools import partial
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from blocking.engine import current
+from blocking.vectors import filled
 from pipeline.clustering.graph import Graph, component_of
 from pipeline.clustering.linkage import Among, Linkage, average_linkage
 from pipeline.clustering.settings import Missing
@@ -47,9 +49,11 @@ def linked_by_component(
 
 def _parts(graph: Graph) -> tuple[Int64s, list[slice]]:
     """An order of the edges that keeps a component together, and ranges of whole components in it."""
-    component = component_of(len(graph), graph.left, graph.right)[graph.left]
-    n_edges = np.bincount(component)
-    lot = ((np.cumsum(n_edges) - n_edges) // _EDGES)[component]
+    component = component_of(len(graph), graph.left, graph.right)
+    n_edges = np.bincount(component, np.bincount(graph.left, minlength=len(graph))).astype(np.int64)
+    lot_of = (np.cumsum(n_edges) - n_edges) // _EDGES
+    lot_of = lot_of.astype(np.min_scalar_type(int(lot_of.max(initial=0))))
+    lot = filled(len(graph.left), lot_of.dtype, lambda part: lot_of[component[graph.left[part]]])
     ends = np.cumsum(np.bincount(lot))
     ends = ends[np.diff(ends, prepend=0) > 0].tolist()
     return np.argsort(lot, kind="stable"), [slice(a, b) for a, b in pairwise([0, *ends])]
@@ -57,12 +61,22 @@ def _parts(graph: Graph) -> tuple[Int64s, list[slice]]:
 
 def _cut(graph: Graph, edge: Int64s) -> _Part:
     """The graph of some edges, which are whole components, with its nodes numbered anew in the same order."""
-    left, right = graph.left[edge], graph.right[edge]
-    node = np.unique(np.concatenate([left, right]))
+    is_used = np.zeros(len(graph), bool)
+    left, right, probability = (
+        filled(len(edge), column.dtype, partial(_taken, column, edge))
+        for column in (graph.left, graph.right, graph.probability)
+    )
+    is_used[left] = is_used[right] = True
+    node, number = np.flatnonzero(is_used), np.cumsum(is_used) - 1
+    left, right = (filled(len(edge), np.int32, partial(_taken, number, end)) for end in (left, right))
     identity = None if graph.identity is None else graph.identity[node]
-    ends = np.searchsorted(node, left), np.searchsorted(node, right)
-    own = Graph(graph.n_members[node], graph.weight[node], *ends, graph.probability[edge], identity)
+    own = Graph(graph.n_members[node], graph.weight[node], left, right, probability, identity)
     return _Part(own, Among(node, len(graph)))
+
+
+def _taken(column: npt.NDArray[Any], rows: npt.NDArray[Any], part: slice) -> npt.NDArray[Any]:
+    found: npt.NDArray[Any] = column[rows[part]]
+    return found
 
 
 def _linked(

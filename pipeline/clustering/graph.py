@@ -10,6 +10,7 @@ import numpy.typing as npt
 from scipy.sparse import coo_array, csr_array
 from scipy.sparse.csgraph import connected_components
 
+from blocking.vectors import filled, kept
 from pipeline.records import Float64s, Int64s
 
 Bools = npt.NDArray[np.bool_]
@@ -46,12 +47,17 @@ class Graph:
 
     def keep(self, is_kept: Bools) -> Graph:
         """The same nodes with the edges for which `is_kept` (shape (m,)) holds."""
-        edges = self.left[is_kept], self.right[is_kept], self.probability[is_kept]
-        return Graph(self.n_members, self.weight, *edges, self.identity)
+        left, right, probability = (kept(c, is_kept) for c in (self.left, self.right, self.probability))
+        return Graph(self.n_members, self.weight, left, right, probability, self.identity)
 
     def at_least(self, min_probability: float) -> Graph:
         """The same nodes with the edges of at least `min_probability`, up to rounding."""
         return self.keep(self.probability >= min_probability - ROUNDING)
+
+
+def is_inside(label: Int64s, left: npt.NDArray[Any], right: npt.NDArray[Any]) -> Bools:
+    """Which edges have both ends in one cluster, shape (m,)."""
+    return filled(len(left), np.bool_, lambda part: label[left[part]] == label[right[part]])
 
 
 def sparse_matrix(

@@ -14,14 +14,20 @@ Then this is no longer the tree of one merge at a time, but still one that nothi
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.clustering.graph import FORBIDDEN, ROUNDING, Bools, Graph, add_up, component_of
+from blocking.vectors import AT_ONCE, empty_column, filled, kept
+from pipeline.clustering.graph import FORBIDDEN, ROUNDING, Bools, Graph, add_up, component_of, is_inside
 from pipeline.clustering.settings import Missing
 from pipeline.records import Float64s, Int64s, Progress
+
+#: Edges that are added up at a time: some 400 MB.
+_EDGES = 1 << 22
 
 
 class Linkage(NamedTuple):
@@ -58,13 +64,17 @@ class _Front:
 
     def mean(self, missing: Missing) -> Float64s:
         """Mean probability over all pairs of two clusters, missing ones included, for each edge."""
-        pairs = self.size[self.left] * self.size[self.right]
-        if self.observed is not None:
-            sizes = self.size[self.left], self.size[self.right]
-            pairs = self.observed + missing.weight_of(*sizes, self.observed)
-        mean: Float64s = missing.probability + self.excess / pairs
+        return filled(len(self.left), np.float64, partial(self._mean_of, missing))
+
+    def _mean_of(self, missing: Missing, part: slice) -> Float64s:
+        sizes = self.size[self.left[part]], self.size[self.right[part]]
+        if self.observed is None:
+            pairs = sizes[0] * sizes[1]
+        else:
+            pairs = self.observed[part] + missing.weight_of(*sizes, self.observed[part])
+        mean: Float64s = missing.probability + self.excess[part] / pairs
         if self.identity is not None:
-            left, right = self.identity[self.left], self.identity[self.right]
+            left, right = self.identity[self.left[part]], self.identity[self.right[part]]
             mean[(left >= 0) & (right >= 0) & (left != right)] = FORBIDDEN
         return mean
 
@@ -95,7 +105,8 @@ def average_linkage(
     front, n_rounds = _first_front(graph, missing), 0
     while True:
         mean = front.mean(missing)
-        front, mean = _prune(front, mean, mean >= min_probability - ROUNDING)
+        near = filled(len(mean), np.bool_, lambda part: mean[part] >= min_probability - ROUNDING)  # noqa: B023
+        front, mean = _prune(front, mean, near)
         if on_progress:
             on_progress(n - len(front.node), n)
         if not len(mean):
@@ -110,8 +121,11 @@ def average_linkage(
 
 
 def _first_front(graph: Graph, missing: Missing) -> _Front:
-    observed = graph.weight[graph.left] * graph.weight[graph.right]
-    excess = (graph.probability - missing.probability) * observed
+    n, weight = len(graph.left), graph.weight
+    observed = filled(n, np.float64, lambda part: weight[graph.left[part]] * weight[graph.right[part]])
+    excess = filled(
+        n, np.float64, lambda part: (graph.probability[part] - missing.probability) * observed[part]
+    )
     nodes, edges = np.arange(len(graph)), (graph.left, graph.right, excess)
     counted = None if missing.is_full else observed
     return _Front(nodes, graph.weight, *edges, counted, graph.identity)
@@ -120,16 +134,22 @@ def _first_front(graph: Graph, missing: Missing) -> _Front:
 def _prune(front: _Front, mean: Float64s, is_near: Bools) -> tuple[_Front, Float64s]:
     """Drop the edges that cannot matter any more, then the clusters without an edge, and renumber."""
     k = len(front.node)
-    component = component_of(k, front.left[is_near], front.right[is_near])
-    kept = component[front.left] == component[front.right]
-    left, right = front.left[kept], front.right[kept]
+    component = component_of(k, kept(front.left, is_near), kept(front.right, is_near))
+    inside = is_inside(component, front.left, front.right)
+    left, right = kept(front.left, inside), kept(front.right, inside)
     is_used = np.zeros(k, bool)
     is_used[left] = is_used[right] = True
-    number = np.cumsum(is_used) - 1
-    observed = None if front.observed is None else front.observed[kept]
+    number = (np.cumsum(is_used) - 1).astype(np.min_scalar_type(-1 - k))
+    observed = None if front.observed is None else kept(front.observed, inside)
     identity = None if front.identity is None else front.identity[is_used]
-    edges = number[left], number[right], front.excess[kept]
-    return _Front(front.node[is_used], front.size[is_used], *edges, observed, identity), mean[kept]
+    left, right = (filled(len(end), number.dtype, partial(_taken, number, end)) for end in (left, right))
+    edges = left, right, kept(front.excess, inside)
+    return _Front(front.node[is_used], front.size[is_used], *edges, observed, identity), kept(mean, inside)
+
+
+def _taken(values: npt.NDArray[Any], index: npt.NDArray[Any], part: slice) -> npt.NDArray[Any]:
+    found: npt.NDArray[Any] = values[index[part]]
+    return found
 
 
 def _mutual_best(front: _Front, mean: Float64s, among: Among) -> Int64s:
@@ -141,7 +161,13 @@ def _mutual_best(front: _Front, mean: Float64s, among: Among) -> Int64s:
     best = np.full(len(front.node), -np.inf)
     np.maximum.at(best, front.left, mean)
     np.maximum.at(best, front.right, mean)
-    top = np.flatnonzero((mean == best[front.left]) & (mean == best[front.right]))
+    top = np.flatnonzero(
+        filled(
+            len(mean),
+            np.bool_,
+            lambda part: (mean[part] == best[front.left[part]]) & (mean[part] == best[front.right[part]]),
+        )
+    )
     left, right = front.left[top], front.right[top]
     number = among.node[front.node].astype(np.uint64)
     rank = _mix(number[left] * np.uint64(among.n) + number[right])
@@ -170,11 +196,53 @@ def _merge(front: _Front, into: npt.NDArray[Any], gone: npt.NDArray[Any]) -> _Fr
     if identity is not None:
         identity = identity.copy()
         identity[into] = np.maximum(identity[into], identity[gone])
-    left, right = number[front.left], number[front.right]
-    kept = left != right
-    low, high = np.minimum(left, right)[kept], np.maximum(left, right)[kept]
-    observed = None if front.observed is None else add_up(k, low, high, front.observed[kept])[2]
-    return _Front(front.node, size, *add_up(k, low, high, front.excess[kept]), observed, identity)
+    columns = [front.excess] if front.observed is None else [front.excess, front.observed]
+    left, right, *summed = _added(front, number, columns)
+    observed = summed[1] if len(summed) > 1 else None
+    return _Front(front.node, size, left, right, summed[0], observed, identity)
+
+
+def _added(front: _Front, number: Int64s, columns: list[Float64s]) -> list[npt.NDArray[Any]]:
+    """Edges between clusters by their new numbers, ordered, and each column's sum over the edges made one.
+
+    Some rows of the matrix of edges at a time: all at once would take many times the room of the edges.
+    """
+    k = len(front.node)
+
+    def low_of(part: slice) -> npt.NDArray[Any]:
+        left, right = number[front.left[part]], number[front.right[part]]
+        return np.where(left == right, k, np.minimum(left, right))
+
+    low = filled(len(front.left), np.min_scalar_type(-1 - k), low_of)
+    per_row = np.zeros(k + 1, np.int64)
+    for start in range(0, len(low), AT_ONCE):
+        per_row += np.bincount(low[start : start + AT_ONCE], minlength=k + 1)
+    ends = np.cumsum(per_row[:-1])
+    firsts = [0, *np.flatnonzero(np.diff((ends - 1) // _EDGES)) + 1, k]
+    found: list[list[npt.NDArray[Any]]] = [[] for _ in range(2 + len(columns))]
+    for first, last in pairwise(firsts):
+        edge = np.flatnonzero(
+            filled(len(low), np.bool_, lambda part: (low[part] >= first) & (low[part] < last))  # noqa: B023
+        )
+        rows = low[edge]
+        high = np.maximum(number[front.left[edge]], number[front.right[edge]])
+        for place, column in enumerate(columns):
+            row, high_end, total = add_up(k, rows, high, column[edge])
+            found[2 + place].append(total)
+        found[0].append(row)
+        found[1].append(high_end)
+    return [_joined(parts) for parts in found]
+
+
+def _joined(parts: list[npt.NDArray[Any]]) -> npt.NDArray[Any]:
+    """Pieces of a column in one, let go of one by one."""
+    column, done = empty_column(sum(map(len, parts)), parts[0].dtype), 0
+    parts.reverse()
+    while parts:
+        own = parts.pop()
+        column[done : done + len(own)] = own
+        done += len(own)
+    return column
 
 
 def _roots(parent: Int64s) -> Int64s:

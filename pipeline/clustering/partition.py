@@ -11,18 +11,18 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from blocking.pairs import are_ordered
+from blocking.vectors import filled, kept
 from pipeline.clustering.by_component import linked_by_component
 from pipeline.clustering.components import components, is_chain, is_forbidden, split
 from pipeline.clustering.constraints import Constraints, contract, must_groups
 from pipeline.clustering.density import density_clusters
-from pipeline.clustering.graph import ROUNDING, Graph, canonical, component_of_any
+from pipeline.clustering.graph import ROUNDING, Graph, canonical, component_of_any, is_inside
 from pipeline.clustering.settings import ClusteringSettings
 from pipeline.errors import AffilError, UsageError
 from pipeline.records import Float64s, Int64s, Progress
 
 log = logging.getLogger(__name__)
-#: Pairs that are looked at at a time.
-_CHUNK = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,7 @@ def cluster(
     group, graph = _nodes(_graph(n, left, right, probability, sizes), constraints, sizes is not None)
     component = components(graph.at_least(settings.min_match_probability))
     # Average linkage never merges across these components either, so the other edges are not needed.
-    graph = graph.keep(component[graph.left] == component[graph.right])
+    graph = graph.keep(is_inside(component, graph.left, graph.right))
     found = _CLUSTERERS[settings.clusterer](graph, component, settings, on_progress)
     n_items = np.bincount(component, weights=graph.n_members)
     clusters = Clusters(
@@ -149,8 +149,8 @@ def within_reach(
     *,
     min_probability: float,
     constraints: Constraints | None = None,
-) -> Int64s:
-    """Numbers of the pairs that a clusterer can need, ascending: the others lie between what never merges.
+) -> npt.NDArray[np.bool_]:
+    """Which pairs a clusterer can need, shape (m,): the others lie between what never merges.
 
     No clusterer joins items between which no chain of must-links and of pairs of at least `min_probability`
     runs, so that a pair across two such components decides nothing. Of a corpus these are most pairs, and
@@ -164,23 +164,13 @@ def within_reach(
         min_probability: least probability of a merge.
         constraints: what else joins items.
     """
-    near = [
-        start + np.flatnonzero(probability[start : start + _CHUNK] >= min_probability - ROUNDING)
-        for start in range(0, len(left), _CHUNK)
-    ]
-    linked = np.concatenate([np.empty(0, np.int64), *near])
-    ends = [(left[linked], right[linked])]
+    near = filled(len(left), np.bool_, lambda part: probability[part] >= min_probability - ROUNDING)
+    ends = [(kept(left, near), kept(right, near))]
     if constraints is not None and len(constraints):
         group = must_groups(n, constraints)
         ends.append((np.arange(n), np.unique(group, return_index=True)[1][group]))
-    a, b = (np.concatenate(side).astype(np.int32) for side in zip(*ends, strict=True))
-    component = component_of_any(n, a, b)
-    inside = [
-        start + np.flatnonzero(component[left[part]] == component[right[part]])
-        for start in range(0, len(left), _CHUNK)
-        for part in [slice(start, start + _CHUNK)]
-    ]
-    return np.concatenate([np.empty(0, np.int64), *inside])
+    a, b = (np.concatenate([own.astype(np.int32) for own in side]) for side in zip(*ends, strict=True))
+    return is_inside(component_of_any(n, a, b), left, right)
 
 
 def _graph(
@@ -204,8 +194,8 @@ def _graph(
         raise AffilError(f"sizes need one finite number above 0 for each of the {n} items")
     left, right = left.astype(np.int64, copy=False), right.astype(np.int64, copy=False)
     value: Float64s = probability.astype(np.float64, copy=False)
-    key = left * n + right
-    if np.any(key[1:] <= key[:-1]):
+    if not are_ordered(left, right):
+        key = left * n + right
         order = np.argsort(key)
         left, right, value, key = left[order], right[order], value[order], key[order]
         if np.any(key[1:] == key[:-1]):

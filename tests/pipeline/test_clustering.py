@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from scipy.cluster.hierarchy import fcluster, linkage
 from scipy.spatial.distance import squareform
 
+from blocking import vectors
 from pipeline.clustering import (
     CLUSTERERS,
     KMEANS,
@@ -23,11 +24,12 @@ from pipeline.clustering import (
     Constraints,
     by_component,
     must_groups,
-    partition,
     set_siblings_apart,
+    siblings,
     within_reach,
 )
 from pipeline.clustering import cluster as cluster_items
+from pipeline.clustering import linkage as linkage_module
 from pipeline.clustering.graph import Graph, canonical
 from pipeline.clustering.linkage import average_linkage
 from pipeline.clustering.settings import Missing
@@ -595,13 +597,13 @@ def test_pairs_out_of_reach_decide_nothing(
         return cluster_items(pairs.n, *evidence, chosen, constraints=constraints)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(partition, "_CHUNK", 7)
+        patch.setattr(vectors, "AT_ONCE", 7)
         near = within_reach(
             *(pairs.n, pairs.left, pairs.right, pairs.probability),
             min_probability=threshold,
             constraints=constraints,
         )
-    whole, part = clustered(np.arange(len(pairs.left))), clustered(near)
+    whole, part = clustered(np.ones(len(pairs.left), bool)), clustered(near)
     assert np.array_equal(whole.label, part.label)
     assert (whole.height is None) == (part.height is None)
     if whole.height is not None and part.height is not None:
@@ -612,6 +614,35 @@ def test_pairs_out_of_reach_decide_nothing(
 def test_what_is_out_of_reach_is_left_out() -> None:
     pairs = pairs_of(6, (0, 1, 0.9), (0, 2, 0.1), (1, 2, 0.1), (2, 3, 0.8), (4, 5, 0.2))
     asked = pairs.n, pairs.left, pairs.right, pairs.probability
-    assert within_reach(*asked, min_probability=0.5).tolist() == [0, 3]
+    assert within_reach(*asked, min_probability=0.5).nonzero()[0].tolist() == [0, 3]
     must = links(must=[(1, 3)])
-    assert within_reach(*asked, min_probability=0.5, constraints=must).tolist() == [0, 1, 2, 3]
+    assert within_reach(*asked, min_probability=0.5, constraints=must).tolist() == [True] * 4 + [False]
+
+
+@every_clusterer
+@settings(max_examples=40, deadline=None)
+@given(seed=seeds, n_edges=st.integers(1, 20))
+def test_small_lots_give_the_same_to_the_last_bit(clusterer: str, seed: int, n_edges: int) -> None:
+    pairs = random_pairs(seed, density=0.4)
+    pairs = replace(pairs, probability=np.round(pairs.probability, 1))
+    constraints = random_links(seed, pairs.n)
+    source = np.sort(np.random.default_rng(seed).integers(0, pairs.n, pairs.n))
+    chosen = ClusteringSettings(clusterer=clusterer, min_match_probability=0.3)
+
+    def clustered() -> tuple[list[np.ndarray], Clusters]:
+        evidence = set_siblings_apart(pairs.left, pairs.right, pairs.probability, source)
+        return list(evidence), cluster_items(pairs.n, *evidence, chosen, constraints=constraints)
+
+    evidence, whole = clustered()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(vectors, "AT_ONCE", 5)
+        patch.setattr(vectors, "MAPPED_BYTES", 30)
+        for module in (linkage_module, siblings):
+            patch.setattr(module, "AT_ONCE", 5)
+        patch.setattr(linkage_module, "_EDGES", n_edges)
+        in_lots, parts = clustered()
+    assert all(np.array_equal(*columns) for columns in zip(evidence, in_lots, strict=True))
+    assert np.array_equal(whole.label, parts.label)
+    if whole.height is not None and parts.height is not None:
+        assert np.array_equal(whole.height, parts.height, equal_nan=True)
+    assert replace(whole, label=parts.label, height=parts.height) == parts
