@@ -50,9 +50,9 @@ benchmark: $(VENV)/.installed-test ## The figures of the README; needs the label
 	$(BIN)/python benchmarks/fine_tuning.py --data $(DATA) --output out/fine-tuning --save benchmarks/results/fine_tuning.json
 	$(BIN)/python benchmarks/rescoring.py --data $(DATA) --save benchmarks/results/rescoring.json
 	$(BIN)/affil registry import $(DATA)/registry/ror_records_partial.jsonl.gz --output out/ror.parquet
-	$(BIN)/python benchmarks/linking.py --data $(DATA) --registry out/ror.parquet --fold test
-	$(BIN)/python benchmarks/linking.py --data $(DATA) --registry out/ror.parquet --fold test --several
-	$(BIN)/python benchmarks/linking.py --data $(DATA) --registry out/ror.parquet --fold test --institutions
+	$(BIN)/python benchmarks/linking.py --data $(DATA) --registry out/ror.parquet --fold test --at 0.55 0.85 --save benchmarks/results/linking.json
+	$(BIN)/python benchmarks/linking.py --data $(DATA) --registry out/ror.parquet --fold test --several --save benchmarks/results/linking.json
+	$(BIN)/python benchmarks/linking.py --data $(DATA) --registry out/ror.parquet --fold test --institutions --save benchmarks/results/linking.json
 	$(BIN)/python benchmarks/resume.py --save benchmarks/results/resume.json
 	$(BIN)/python benchmarks/table.py --write
 

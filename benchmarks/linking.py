@@ -18,6 +18,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from operator import itemgetter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -37,8 +38,13 @@ SETS = {
     "s2aff_val": False,
     "ror_logs_train": True,
     "openalex_gold_ror": False,
+    "crossref_publisher_train": True,
 }
-
+#: Its labels are 4–5 % wrong, and one a string: no errors to read.
+NOT_READ = "crossref_publisher_train"
+#: The recall at which precision is told, whatever the threshold for it is.
+RECALL = 0.8
+Figures = dict[str, Any]
 
 #: Sets in which strings name several organisations, all of them labelled.
 SEVERAL = ("cwts_nonrelated", "hfe_french", "openalex_gold_ror")
@@ -86,8 +92,53 @@ def measured(some: list[Case], given: dict[str, dict[int, float]], at: float) ->
     return precision, recall, 2 * precision * recall / max(precision + recall, 1e-9)
 
 
-def several(data: Path, registry: Path, fold: str, at: float) -> None:
-    """Print how right the sets of records are in strings with several labels.
+def at_recall(some: list[Case], given: dict[str, dict[int, float]]) -> tuple[float, float] | None:
+    """Precision where recall reaches `RECALL`, and the threshold for that; None if it never does."""
+    answers_of = [(p, r in c.right) for c in some for r, p in given.get(c.string, {}).items()]
+    if not answers_of:
+        return None
+    probability, right = (np.array(c) for c in zip(*sorted(answers_of, reverse=True), strict=True))
+    n_right = np.cumsum(right)
+    # Answers of one probability are taken together.
+    is_last = np.append(np.diff(probability) != 0, True)
+    enough = np.flatnonzero((n_right >= RECALL * sum(len(c.right) for c in some)) & is_last)
+    if not len(enough):
+        return None
+    return float(n_right[enough[0]] / (enough[0] + 1)), float(probability[enough[0]])
+
+
+def links(data: Path, registry: Path, fold: str, at: Sequence[float], model: str | None) -> Figures:
+    """Print how right links are, set by set and at each threshold; returns the same figures."""
+    started = time.perf_counter()
+    facts = registry_facts(Registry.read(registry))
+    some = {name: list(cases(data / "labelled" / f"{name}.jsonl", fold, facts.registry)) for name in SETS}
+    some = {name: found for name, found in some.items() if found}
+    strings = sorted({c.string for found in some.values() for c in found})
+    mentions, forms = prepare(strings)
+    linked = link(forms, facts, LinkingSettings(model=model))
+    print(f"fold {fold}: {len(strings):,} strings in {time.perf_counter() - started:.1f} s")
+    print(f"{'set':24} {'strings':>12} {'ids':>5} {'at':>5}  precision  recall     F1")
+    figures: Figures = {}
+    for name, found in some.items():
+        given = answers(mentions, linked, SETS[name])
+        for title, part in (("all", found), ("held", [c for c in found if c.is_held])):
+            n_ids = sum(len(c.right) for c in part)
+            row = {"n_strings": len(part), "n_ids": n_ids, "at": {}}
+            for least in at:
+                values = measured(part, given, least)
+                row["at"][str(least)] = dict(zip(("precision", "recall", "f1"), values, strict=True))
+                shown = "  ".join(f"{v:7.3f}" for v in values)
+                print(f"{name:24} {len(part):5,} ({title:>4}) {n_ids:5,} {least:5}  {shown}")
+            there = at_recall(part, given)
+            row["precision_at_recall"] = there and {"recall": RECALL, "precision": there[0], "at": there[1]}
+            told = "never" if there is None else f"{there[1]:5.2f}  {there[0]:7.3f}"
+            print(f"{name:24} {len(part):5,} ({title:>4}) {'':5} recall {RECALL}: {told}")
+            figures[f"{name} ({title})"] = row
+    return figures
+
+
+def several(data: Path, registry: Path, fold: str, at: float) -> Figures:
+    """Print how right the sets of records are in strings with several labels; returns the same figures.
 
     Twice: `links` takes the best record of each mention by itself, `run` that of its institution, all strings
     resolved together with the registry. Labels that the registry lacks are left out.
@@ -114,11 +165,16 @@ def several(data: Path, registry: Path, fold: str, at: float) -> None:
     print(f"fold {fold}: {len(strings):,} strings with several labels")
     print(f"{'set':20} {'strings':>7} {'ids':>5}  {'':5}  precision  recall     F1")
     some["all"] = [case for found in some.values() for case in found]
+    figures: Figures = {}
     for name, found in some.items():
         n_ids = sum(len(case.right) for case in found)
+        figures[name] = {"n_strings": len(found), "n_ids": n_ids}
         for title, given in (("links", by_link), ("run", by_run)):
-            values = "  ".join(f"{value:7.3f}" for value in measured(found, given, at))
-            print(f"{name:20} {len(found):7,} {n_ids:5,}  {title:5}  {values}")
+            values = measured(found, given, at)
+            figures[name][title] = dict(zip(("precision", "recall", "f1"), values, strict=True))
+            shown = "  ".join(f"{value:7.3f}" for value in values)
+            print(f"{name:20} {len(found):7,} {n_ids:5,}  {title:5}  {shown}")
+    return figures
 
 
 def errors(data: Path, facts: RegistryFacts, folds: Sequence[str], n: int) -> None:
@@ -132,7 +188,7 @@ def errors(data: Path, facts: RegistryFacts, folds: Sequence[str], n: int) -> No
     registry = facts.registry
     found: dict[str, tuple[str, Case]] = {}
     for name in SETS:
-        for fold in folds:
+        for fold in folds if name != NOT_READ else ():
             for case in cases(data / "labelled" / f"{name}.jsonl", fold, registry):
                 found.setdefault(case.string, (name, case))
     mentions, forms = prepare(sorted(found))
@@ -152,8 +208,8 @@ def errors(data: Path, facts: RegistryFacts, folds: Sequence[str], n: int) -> No
         print(f"{name}\t{case.string}\tmissed: {'; '.join(missed)}{lacking}\textra: {'; '.join(extra)}")
 
 
-def institutions(data: Path, registry: Path, fold: str) -> None:
-    """Print how good the clusters of a fold's strings are, without and with the registry."""
+def institutions(data: Path, registry: Path, fold: str) -> Figures:
+    """Print how good the clusters of a fold's strings are, without and with the registry; returns that."""
     gold = pipeline.read_gold(data / "labelled" / "shared_clusters.tsv", "affiliation", "cluster", fold)
     print(f"fold {fold}: {len(gold):,} strings resolved without and with the registry")
     settings = pipeline.Settings()
@@ -165,10 +221,12 @@ def institutions(data: Path, registry: Path, fold: str) -> None:
         "conflicts ignored": with_conflicts(linked, 1.0),
         "conflicts as evidence": as_evidence(linked),
     }
+    figures: Figures = {"n_strings": len(gold)}
     for title, run in runs.items():
         found = pipeline.evaluate(run.mentions, gold, n_bootstrap=0)
-        values = "  ".join(f"{name} {found.value(name) or 0.0:.4f}" for name in MEASURES)
-        print(f"{title:26} {values}")
+        figures[title] = {name: found.value(name) or 0.0 for name in MEASURES}
+        print(f"{title:26} " + "  ".join(f"{name} {value:.4f}" for name, value in figures[title].items()))
+    return figures
 
 
 def with_conflicts(run: Resolution, min_probability: float) -> Resolution:
@@ -214,38 +272,25 @@ def main() -> None:
     arguments.add_argument("--start", action="store_true", help="measure how long a registry takes to read")
     arguments.add_argument("--errors", type=int, metavar="N", help="print N wrong answers, for reading")
     arguments.add_argument("--several", action="store_true", help="measure strings with several labels")
+    arguments.add_argument("--save", type=Path, help="add the figures to a JSON file")
     chosen = arguments.parse_args()
-    if chosen.several:
-        several(chosen.data, chosen.registry, chosen.fold, chosen.at[0])
-        return
     if chosen.start:
         start(chosen.registry)
         return
     if chosen.errors:
         errors(chosen.data, registry_facts(Registry.read(chosen.registry)), ("train", "tune"), chosen.errors)
         return
-    if chosen.institutions:
-        institutions(chosen.data, chosen.registry, chosen.fold)
-        return
-    started = time.perf_counter()
-    facts = registry_facts(Registry.read(chosen.registry))
-    some = {
-        name: list(cases(chosen.data / "labelled" / f"{name}.jsonl", chosen.fold, facts.registry))
-        for name in SETS
-    }
-    some = {name: found for name, found in some.items() if found}
-    strings = sorted({c.string for found in some.values() for c in found})
-    mentions, forms = prepare(strings)
-    links = link(forms, facts, LinkingSettings(model=chosen.model))
-    print(f"fold {chosen.fold}: {len(strings):,} strings in {time.perf_counter() - started:.1f} s")
-    print(f"{'set':20} {'strings':>12} {'ids':>5} {'at':>4}  precision  recall     F1")
-    for name, found in some.items():
-        given = answers(mentions, links, SETS[name])
-        for title, part in (("all", found), ("held", [c for c in found if c.is_held])):
-            n_ids = sum(len(c.right) for c in part)
-            for at in chosen.at:
-                values = "  ".join(f"{v:7.3f}" for v in measured(part, given, at))
-                print(f"{name:20} {len(part):5,} ({title:>4}) {n_ids:5,} {at:4}  {values}")
+    asked = chosen.data, chosen.registry, chosen.fold
+    if chosen.several:
+        part, figures = "several", several(*asked, chosen.at[0])
+    elif chosen.institutions:
+        part, figures = "institutions", institutions(*asked)
+    else:
+        part, figures = "links", links(*asked, chosen.at, chosen.model)
+    if chosen.save:
+        known = json.loads(chosen.save.read_text(encoding="utf-8")) if chosen.save.is_file() else {}
+        known.setdefault(part, {})[chosen.fold] = figures
+        chosen.save.write_text(json.dumps(known, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -55,8 +55,10 @@ def test_the_linking_benchmark_counts_sets_and_prints_wrong_answers(tmp_path: Pa
         (labelled / f"{name}.jsonl").write_text("\n".join(lines), encoding="utf-8")
     import_registry(ROOT / "examples" / "registry.csv", tmp_path / "r.parquet")
     asked = ["--data", tmp_path, "--registry", tmp_path / "r.parquet"]
-    plain = script("linking.py", *asked, "--fold", "tune")
+    plain = script("linking.py", *asked, "--fold", "tune", "--save", tmp_path / "saved.json")
     assert plain.returncode == 0, plain.stderr
+    saved = json.loads((tmp_path / "saved.json").read_text(encoding="utf-8"))
+    assert saved["links"]["tune"]["springer_2023_rest (all)"]["at"]["0.55"]["f1"] == 0.5
     line = next(x for x in plain.stdout.splitlines() if x.startswith("springer_2023_rest"))
     assert line.split()[-3:] == ["0.500", "0.500", "0.500"]
     found = script("linking.py", *asked, "--fold", "tune", "--several")
@@ -65,6 +67,14 @@ def test_the_linking_benchmark_counts_sets_and_prints_wrong_answers(tmp_path: Pa
     wrong = script("linking.py", *asked, "--errors", "5").stdout.splitlines()
     assert wrong[0].startswith("# 1 of 3 strings") and len(wrong) == 2
     assert "missed: University of Oxford\textra: Kyoto University" in wrong[1]
+
+
+def test_precision_is_told_where_recall_is_enough() -> None:
+    some = [linking.Case(str(i), frozenset({i}), True) for i in range(5)]
+    given = {"0": {0: 0.9}, "1": {1: 0.8}, "2": {7: 0.7}, "3": {3: 0.6, 8: 0.5}, "4": {4: 0.5}}
+    # Four of five are found once both answers of .5 are taken, and four of six answers are right then.
+    assert linking.at_recall(some, given) == (pytest.approx(4 / 6), 0.5)
+    assert linking.at_recall(some[:3], given) is None and linking.at_recall(some, {}) is None
 
 
 # ----------------------------------------------------------------------------------------- synthetic strings

@@ -17,7 +17,8 @@ class LinkingSettings:
         registry: file of `affil registry import`; None links nothing.
         model: folder of `affil train linker`; None takes the shipped one.
         n_candidates: names that each text of a mention looks for, in both of its views.
-        min_link_probability: an id of less is not given: the answer is none.
+        min_link_probability: an id of less is not given: the answer is none. Chosen on the tune fold: F1 of
+            links, of sets of institutions and B³ of clusters are all nearly greatest there.
         min_conflict_probability: two mentions with different ids that are both at least this probable, and
             not related, are never one institution; 1 turns that off.
         granularity: "institution": the record that is named; "parent": the organisation that it is a part of.
@@ -26,7 +27,7 @@ class LinkingSettings:
     registry: str | None = None
     model: str | None = None
     n_candidates: int = 10
-    min_link_probability: float = 0.6
+    min_link_probability: float = 0.55
     min_conflict_probability: float = 0.9
     granularity: str = "institution"
 

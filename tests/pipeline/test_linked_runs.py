@@ -90,7 +90,7 @@ def test_institutions_take_what_the_registry_says(run: Resolution) -> None:
     assert oxford["provenance"][0] == "preferred_name=registry:names"
     for column in ("city", "region", "country_code"):
         assert f"{column}=registry:places" in oxford["provenance"]
-    assert oxford["registry_probability"] >= 0.6
+    assert oxford["registry_probability"] >= LinkingSettings().min_link_probability
     heidelberg = records.loc["x/hd"]
     # The registry's display name, in no string; what the strings say stays as a variant.
     assert heidelberg["preferred_name"] == "Ruperto Carola"
