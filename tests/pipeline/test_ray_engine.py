@@ -181,6 +181,24 @@ def test_work_is_done_on_both_nodes_and_what_it_raises_arrives_here(address: str
 
 @needs_ray
 @pytest.mark.slow
+def test_transformers_encode_and_rescore_on_a_cluster(address: str, encoder: Path, reranker: Path) -> None:
+    strings = pd.read_csv(ROOT / "examples" / "affiliations.csv", keep_default_na=False)["affiliation"][:200]
+    settings = pipeline.Settings().with_values(
+        blocking={"encoder": str(encoder)},
+        scoring={"reranker": str(reranker), "rescoring_budget": "900 pairs"},
+    )
+    here = pipeline.resolve(strings, settings)
+    with pipeline.ray_engine(address):
+        there = pipeline.resolve(strings, settings)
+    assert there.counts["pairs_rescored"] > 0
+    np.testing.assert_allclose(there.pairs["probability"], here.pairs["probability"], rtol=0, atol=1e-5)
+    pd.testing.assert_frame_equal(
+        there.mentions[["mention_id", "entity_id"]], here.mentions[["mention_id", "entity_id"]]
+    )
+
+
+@needs_ray
+@pytest.mark.slow
 def test_a_node_that_is_lost_is_done_without() -> None:
     """It takes Ray some twenty seconds to see that it is lost."""
     from ray.cluster_utils import Cluster
