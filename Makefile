@@ -51,6 +51,7 @@ benchmark: $(VENV)/.installed-test ## The figures of the README; needs the label
 	$(BIN)/python benchmarks/rescoring.py --data $(DATA) --save benchmarks/results/rescoring.json
 	$(BIN)/affil registry import $(DATA)/registry/ror_records_partial.jsonl.gz --output out/ror.parquet
 	$(BIN)/python benchmarks/linking.py --data $(DATA) --registry out/ror.parquet --fold test --at 0.55 0.85 --save benchmarks/results/linking.json
+	$(BIN)/python benchmarks/linking.py --data $(DATA) --registry out/ror.parquet --fold tune --at 0.55 0.85 --save benchmarks/results/linking.json
 	$(BIN)/python benchmarks/linking.py --data $(DATA) --registry out/ror.parquet --fold test --several --save benchmarks/results/linking.json
 	$(BIN)/python benchmarks/linking.py --data $(DATA) --registry out/ror.parquet --fold test --institutions --save benchmarks/results/linking.json
 	$(BIN)/python benchmarks/resume.py --save benchmarks/results/resume.json
