@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from blocking.vectors import filled
 from pipeline.errors import UsageError
 
 Int64s = npt.NDArray[np.int64]
@@ -59,29 +60,41 @@ def gather(mentions: pd.DataFrame, institutions: pd.DataFrame, pairs: pd.DataFra
     entity = _rows(institutions["entity_id"], mentions["entity_id"])
     index = pd.Index(mentions["mention_id"])
     ends = [_coded_rows(index, pairs[f"{side}_mention_id"]) for side in ("left", "right")]
-    kept, n_pairs = [np.empty((3, 0), np.int64)], np.zeros((2, len(PAIR_EDGES)), np.int64)
+    similarity, probabilities = pairs["similarity"], pairs["probability"]
+    kept, n_pairs = [np.empty(0, np.int64)], np.zeros((2, len(PAIR_EDGES)), np.int64)
     for start in range(0, len(pairs), _CHUNK):
         left, right = (rows[codes[start : start + _CHUNK]] for rows, codes in ends)
-        probability = floats(pairs["probability"].iloc[start : start + _CHUNK])
+        probability = floats(probabilities.iloc[start : start + _CHUNK])
         is_known = (left >= 0) & (right >= 0) & ~np.isnan(probability)
         is_inside = is_known & (entity[left] >= 0) & (entity[left] == entity[right])
         for place, chosen in enumerate((is_inside, is_known & ~is_inside)):
             n_pairs[place] += histogram(probability[chosen], PAIR_EDGES)
         near = np.flatnonzero(is_inside | (is_known & (probability >= MIN_NEAR_MISS_PROBABILITY)))
-        both = np.sort(np.stack([left[near], right[near]]), axis=0)
-        kept.append(np.concatenate([both, start + near[None]]))
-    left, right, number = np.concatenate(kept, axis=1)
-    pairs = pairs.iloc[number]
+        kept.append(start + near)
+    # Of a million strings half of all pairs can be inside: nothing of them is held twice, and most in files.
+    number = np.concatenate(kept)
+    kept.clear()
+
+    def ends_of(part: slice) -> list[Int64s]:
+        return [rows[codes[number[part]]] for rows, codes in ends]
+
+    left = filled(len(number), np.int32, lambda part: np.minimum(*ends_of(part)))
+    right = filled(len(number), np.int32, lambda part: np.maximum(*ends_of(part)))
+
+    def inside(part: slice) -> npt.NDArray[np.bool_]:
+        own = entity[left[part]]
+        return np.asarray((own >= 0) & (own == entity[right[part]]))
+
     return Evidence(
         mentions=mentions,
         institutions=institutions,
         entity=entity,
         left=left,
         right=right,
-        rule=pairs["rule"],
-        similarity=floats(pairs["similarity"]),
-        probability=floats(pairs["probability"]),
-        is_inside=(entity[left] >= 0) & (entity[left] == entity[right]),
+        rule=pairs["rule"].iloc[number],
+        similarity=filled(len(number), np.float64, lambda part: floats(similarity.iloc[number[part]])),
+        probability=filled(len(number), np.float64, lambda part: floats(probabilities.iloc[number[part]])),
+        is_inside=filled(len(number), np.bool_, inside),
         n_pairs=n_pairs,
     )
 
