@@ -13,6 +13,11 @@ from pipeline.text import compare, strip_accents
 
 #: Classes of head words, strongest first: the order in which they decide what a segment names.
 CLASSES = ("hospital", "university", "academy", "company", "institute", "agency", "college", "unit")
+#: Words that tell siblings apart: "University of Florida" and "University of South Florida".
+COMPASS = {
+    *("north", "south", "east", "west", "northern", "southern", "eastern", "western", "central"),
+    *("northeast", "northwest", "southeast", "southwest", "upper", "lower", "new", "state"),
+}
 
 
 @lru_cache(maxsize=200_000)

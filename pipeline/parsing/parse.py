@@ -16,6 +16,7 @@ from functools import partial
 import numpy as np
 
 from pipeline.errors import UsageError
+from pipeline.lexicon import COMPASS, Lexicon, keys_of
 from pipeline.parsing.classify import Segment, classify
 from pipeline.parsing.features import is_known, known_records, tokens_of
 from pipeline.parsing.reading import INDEPENDENT, STRENGTH, Reading, claim, distinct, read
@@ -31,6 +32,10 @@ RULES = "rules"
 #: Classes that name a part of an organisation.
 _UNITS = frozenset({"unit", "part", "topic"})
 _CHUNK = 2048
+#: Words that go on with a name, that lead up to one, and marks that stand between a name and something else.
+_OF = frozenset(["of", "for", "de", "da", "do", "di", "du", "des", "del", "della", "für", "pour", "para"])
+_LEADING = _OF | frozenset(["at", "in", "and", "und", "et", "e", "y", "the", "der", "la", "le", "von", "van"])
+_MARKS = ("-", "–", "/", "(", ",", ";", ":")
 
 
 @dataclass(frozen=True)
@@ -193,7 +198,38 @@ def _is_better(tagged: Segment, main: Segment) -> bool:
     """
     is_of_kind = tagged.kind == main.kind or main.kind not in ("hospital", "company")
     is_other = is_of_kind and tagged.is_specific and tagged.text != main.text
-    return is_other and is_known(tagged.text) and not is_known(main.text)
+    if not is_other or is_known(main.text) or not is_known(tagged.text):
+        return False
+    before, found, after = main.text.partition(tagged.text)
+    if not found:
+        return True
+    is_acronym = len(compare(found).split()) == 1
+    if is_acronym and _has_head(before + after):
+        # `CSIR` in `CSIR-Institute of Genomics`, `IRCCS` behind the name of a hospital.
+        return False
+    return not (_begins_a_name(before) or _ends_a_name(after))
+
+
+def _ends_a_name(after: str) -> bool:
+    """Whether words behind a known name make it another: `National Taiwan University` `of Technology`."""
+    words = compare(after).split()
+    return bool(words) and not after.lstrip().startswith(_MARKS) and words[0] in _OF | COMPASS
+
+
+def _begins_a_name(before: str) -> bool:
+    """Whether words before a known name belong to it, as in `Charles R` `Drew University`.
+
+    They do not where they name a unit or lead up to the name: `Department of Physics at`, `INSERM U1144`.
+    """
+    words = compare(before).split()
+    if not words or before.rstrip().endswith(_MARKS) or words[-1] in _LEADING:
+        return False
+    return not _has_head(before) and not any(c.isdigit() for c in before)
+
+
+def _has_head(text: str) -> bool:
+    """Whether some word is what organisations and their units are called by."""
+    return bool(Lexicon.load().heads([key for word in compare(text).split() for key in keys_of(word)]))
 
 
 def _segments(reading: Reading, start: int, end: int) -> list[Segment]:

@@ -23,7 +23,7 @@ from scipy import sparse
 from blocking.keys import distinct_with_places
 from blocking.workers import n_workers
 from pipeline.concepts import concept_texts
-from pipeline.lexicon import CLASSES, Lexicon, initials, keys_of
+from pipeline.lexicon import CLASSES, COMPASS, Lexicon, initials, keys_of
 from pipeline.records import Forms, Int64s
 from pipeline.scoring.known import KNOWN_NAMES, KnownFeatures, agreement, coded
 from pipeline.scoring.tokens import Float32s, Vocabulary, lacking, overlap
@@ -87,11 +87,6 @@ _ORDINALS = {
         start=1,
     )
     for word in words.split()
-}
-#: Words that tell siblings apart: "University of Florida" and "University of South Florida".
-_COMPASS = {
-    *("north", "south", "east", "west", "northern", "southern", "eastern", "western", "central"),
-    *("northeast", "northwest", "southeast", "southwest", "upper", "lower", "new", "state"),
 }
 
 
@@ -325,4 +320,4 @@ def _classes(organizations: Sequence[str]) -> Int64s:
 
 def _is_modifier(token: str) -> bool:
     lexicon = Lexicon.load()
-    return lexicon.is_subject(token) or token in _COMPASS or token in _ORDINALS or token.isdigit()
+    return lexicon.is_subject(token) or token in COMPASS or token in _ORDINALS or token.isdigit()

@@ -164,6 +164,19 @@ def test_an_organisation_of_a_list_is_where_its_own_item_says() -> None:
         # A company with its legal form.
         ("Cytokinetics, Inc., South San Francisco, CA, USA", "Cytokinetics", "Cytokinetics, Inc"),
         ("Zarquon Works of Lille Nord Institute, France", "Lille Nord Institute", None),
+        # Another university begins or ends with the name of the known one.
+        ("Sichuan University of Zarquon Craft, China", "Sichuan University", None),
+        ("National Taiwan Univ. of Sci. and Tarot, Taiwan", "National Taiwan Univ.", None),
+        ("Purdue University Northeast, USA", "Purdue University", None),
+        ("Zarquon Q Drew University, USA", "Drew University", None),
+        # A unit, or what leads up to a name, is no part of it.
+        (
+            "Zarquon Unit and Department of Physics Illinois State University, USA",
+            *["Illinois State University"] * 2,
+        ),
+        ("Drexel University College of Zarquon, USA", *["Drexel University"] * 2),
+        # The acronym of a funder in the name of an institute of its own.
+        ("CSIR-Institute of Zarquon and Tarot, India", "CSIR", None),
     ],
 )
 def test_what_the_tagger_takes_for_the_main_name_has_to_be_known(
