@@ -66,6 +66,12 @@ def filled(n: int, dtype: npt.DTypeLike, values: Callable[[slice], npt.NDArray[A
     return column
 
 
+def taken(column: npt.NDArray[Any], rows: npt.NDArray[Any], part: slice) -> npt.NDArray[Any]:
+    """The values of a column at some of many rows: what `filled` asks for, once it has the first two."""
+    found: npt.NDArray[Any] = column[rows[part]]
+    return found
+
+
 def kept(column: npt.NDArray[Any], is_kept: npt.NDArray[np.bool_]) -> npt.NDArray[Any]:
     """The values of a column for which a mask holds, as `empty_column` holds them."""
     if len(column) <= AT_ONCE:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from functools import partial
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from blocking.engine import current
-from blocking.vectors import filled
+from blocking.vectors import filled, taken
 from pipeline.clustering.graph import Graph, component_of
 from pipeline.clustering.linkage import Among, Linkage, average_linkage
 from pipeline.clustering.settings import Missing
@@ -63,20 +62,15 @@ def _cut(graph: Graph, edge: Int64s) -> _Part:
     """The graph of some edges, which are whole components, with its nodes numbered anew in the same order."""
     is_used = np.zeros(len(graph), bool)
     left, right, probability = (
-        filled(len(edge), column.dtype, partial(_taken, column, edge))
+        filled(len(edge), column.dtype, partial(taken, column, edge))
         for column in (graph.left, graph.right, graph.probability)
     )
     is_used[left] = is_used[right] = True
     node, number = np.flatnonzero(is_used), np.cumsum(is_used) - 1
-    left, right = (filled(len(edge), np.int32, partial(_taken, number, end)) for end in (left, right))
+    left, right = (filled(len(edge), np.int32, partial(taken, number, end)) for end in (left, right))
     identity = None if graph.identity is None else graph.identity[node]
     own = Graph(graph.n_members[node], graph.weight[node], left, right, probability, identity)
     return _Part(own, Among(node, len(graph)))
-
-
-def _taken(column: npt.NDArray[Any], rows: npt.NDArray[Any], part: slice) -> npt.NDArray[Any]:
-    found: npt.NDArray[Any] = column[rows[part]]
-    return found
 
 
 def _linked(

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from blocking.vectors import AT_ONCE, empty_column, filled, kept
+from blocking.vectors import AT_ONCE, empty_column, filled, kept, taken
 from pipeline.clustering.graph import FORBIDDEN, ROUNDING, Bools, Graph, add_up, component_of, is_inside
 from pipeline.clustering.settings import Missing
 from pipeline.records import Float64s, Int64s, Progress
@@ -142,14 +142,9 @@ def _prune(front: _Front, mean: Float64s, is_near: Bools) -> tuple[_Front, Float
     number = (np.cumsum(is_used) - 1).astype(np.min_scalar_type(-1 - k))
     observed = None if front.observed is None else kept(front.observed, inside)
     identity = None if front.identity is None else front.identity[is_used]
-    left, right = (filled(len(end), number.dtype, partial(_taken, number, end)) for end in (left, right))
+    left, right = (filled(len(end), number.dtype, partial(taken, number, end)) for end in (left, right))
     edges = left, right, kept(front.excess, inside)
     return _Front(front.node[is_used], front.size[is_used], *edges, observed, identity), kept(mean, inside)
-
-
-def _taken(values: npt.NDArray[Any], index: npt.NDArray[Any], part: slice) -> npt.NDArray[Any]:
-    found: npt.NDArray[Any] = values[index[part]]
-    return found
 
 
 def _mutual_best(front: _Front, mean: Float64s, among: Among) -> Int64s:
