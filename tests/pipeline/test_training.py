@@ -144,8 +144,7 @@ def test_token_weights_are_those_that_the_model_was_fitted_with(trained: Trained
     mentions = parse(clean(fold_values([s for s, _ in of_fold("tune")]).affiliations))
     forms = normalize(mentions)
     counts, n_texts = document_frequency([s for s, _ in of_fold("train")])
-    texts = [f"{c} {o}" for c, o in zip(forms.context, forms.organization, strict=True)]
-    expected = Vocabulary.fit(texts, counts, n_texts)
+    expected = Vocabulary.fit(forms.concepts, counts, n_texts)
     found = fit_vocabulary(forms, str(trained.folder / "model.json"))
     assert found.token == expected.token
     assert np.array_equal(found.weight, expected.weight)
