@@ -69,7 +69,7 @@ def run_peer(
             command += ["--id-column", "id", "--output", str(target), "--quiet"]
             if setting:
                 own = [f"{name} = {json.dumps(value)}" for name, value in setting.items()]
-                write_text("\n".join(["[normalization]", *own, ""]), scratch / "settings.toml")
+                write_text("\n".join([*own, ""]), scratch / "settings.toml")
                 command += ["--settings", str(scratch / "settings.toml")]
         else:
             script = HERE / "peers" / f"{peer.script}.py"

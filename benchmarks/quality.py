@@ -66,12 +66,21 @@ def measured(result: Resolution, gold: Gold, n_bootstrap: int = 0) -> dict[str, 
 
 #: The defaults with one stage switched off, or with another model in its place.
 SWITCHED: dict[str, dict[str, dict[str, Any]]] = {
-    "no table of known names": {"normalization": {"known_names": "none"}},
+    # The tagger knows the names of the table, too.
+    "no known names: no table of them, rules alone parse": {
+        "normalization": {"known_names": "none"},
+        "parsing": {"model": "rules"},
+    },
     "probabilities not adapted to the corpus": {"calibration": {"adapt_to_corpus": False}},
     "parser: rules alone, no trained tagger": {"parsing": {"model": "rules"}},
     "parser: one organisation a string": {"parsing": {"split_organizations": False}},
     "no key rules: neighbours alone propose": {
-        "normalization": {"use_same_form": False, "use_acronym_place": False, "use_transliteration": False}
+        "normalization": {
+            "use_same_form": False,
+            "use_acronym_place": False,
+            "use_transliteration": False,
+            "use_known_name": False,
+        }
     },
     "trained encoder instead of the hashing one": {"blocking": {"encoder": "built-in"}},
     "no second blocking pass": {"blocking": {"n_group_neighbours": 0}},

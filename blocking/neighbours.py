@@ -291,8 +291,8 @@ def _ask_exactly(table: tuple[Any, int], queries: Float32s, _: Progress | None) 
     faiss, (index, n_results) = import_faiss(), table
     found = index.search(queries, min(n_results + _MORE, index.ntotal))[1]
     cosines = np.empty(found.shape, np.float32)
-    pointers = [faiss.swig_ptr(a) for a in (cosines, queries)], faiss.swig_ptr(found)
-    faiss.fvec_inner_products_by_idx(*pointers[0], index.get_xb(), pointers[1], index.d, *found.shape)
+    out, asked, ids = (faiss.swig_ptr(a) for a in (cosines, queries, found))
+    faiss.fvec_inner_products_by_idx(out, asked, index.get_xb(), ids, index.d, *found.shape)
     order = np.lexsort((found, -cosines))[:, :n_results]
     return np.take_along_axis(found, order, 1), np.take_along_axis(cosines, order, 1)
 

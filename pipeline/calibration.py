@@ -17,7 +17,8 @@ from pathlib import Path
 
 import numpy as np
 
-from blocking.vectors import empty_column
+from blocking import vectors
+from blocking.engine import slices
 from pipeline.errors import UsageError
 from pipeline.records import Float64s, Matches, ScoredPairs
 
@@ -30,8 +31,6 @@ _MOST_SHIFT = float(np.log(5))
 _BIN = 0.01
 #: Log-odds beyond which nothing is told apart.
 _MOST_LOGIT = 20
-#: Pairs that are looked at at a time.
-_CHUNK = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -125,14 +124,12 @@ def calibrate(
     """
     settings = settings or CalibrationSettings()
     scaling = PlattScaling.load(settings.file)
-    parts = [slice(start, start + _CHUNK) for start in range(0, len(scored), _CHUNK)]
     logits = partial(_logits, scored, scaling, settings)
     if shift is None:
         share = scaling.match_share if settings.adapt_to_corpus else None
+        parts = slices(len(scored), vectors.AT_ONCE)
         shift = 0.0 if share is None else corpus_shift(map(logits, parts), share)
-    probability = empty_column(len(scored), np.float64)
-    for part in parts:
-        probability[part] = sigmoid(logits(part) + shift)
+    probability = vectors.filled(len(scored), np.float64, lambda part: sigmoid(logits(part) + shift))
     return Matches(scored, probability, shift)
 
 

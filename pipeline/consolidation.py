@@ -14,13 +14,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from blocking import vectors
+from blocking.engine import slices
 from pipeline.errors import UsageError
 from pipeline.lexicon import Lexicon, keys_of
 from pipeline.records import MAIN, Float64s, Forms, Int64s, Matches, Mention, Mentions, RegistryRecord
 from pipeline.text import abbreviations, split_words
-
-#: Pairs that are looked at at a time.
-_CHUNK = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -134,8 +133,7 @@ def membership(n: int, matches: Matches, label: Int64s) -> tuple[Float64s, Float
     any other; the second is NaN.
     """
     n_links, total, best, outside = np.zeros(n, np.int64), np.zeros(n), np.zeros(n), np.zeros(n)
-    for start in range(0, len(matches), _CHUNK):
-        part = slice(start, start + _CHUNK)
+    for part in slices(len(matches), vectors.AT_ONCE):
         left, right, p = matches.pairs.left[part], matches.pairs.right[part], matches.probability[part]
         inside = label[left] == label[right]
         for end in left, right:

@@ -16,7 +16,7 @@ import numpy as np
 from blocking import CorpusEncoder, Encoder, block_in_detail
 from blocking.pairs import RULES
 from pipeline.cleaning import clean
-from pipeline.clustering import Clusters, Constraints, cluster, set_siblings_apart
+from pipeline.clustering import Clusters
 from pipeline.consolidation import (
     Consolidated,
     mention_ids,
@@ -30,11 +30,12 @@ from pipeline.index.index import with_institutions
 from pipeline.judgements import Judgements, hold
 from pipeline.ledger import Generation, Members
 from pipeline.linked_tables import link_columns, timeline_frame
-from pipeline.linking import Linking, RegistryFacts, link
+from pipeline.linking import Linking, RegistryFacts, link_run
 from pipeline.model_list import load_named_encoder
 from pipeline.normalization import normalize, with_keys
 from pipeline.parsing import parse
 from pipeline.records import Affiliations, Forms, Int64s, Matches, Mentions, ScoredPairs, SetAside
+from pipeline.resolution import cluster_matches
 from pipeline.rows import list_of
 from pipeline.settings import Settings
 from pipeline.stage_log import StageLog
@@ -127,9 +128,9 @@ def grow(
     judgements = Judgements.from_frame(old.judgements)
     said = hold(judgements, list_of(row.table.column("mention_id")))
     linking = _linking(row, index, registry, log).told(said.registry_key) if registry else None
-    with log("cluster"):
+    with log("cluster") as tick:
         matches = _all_matches(old.pairs, arrived.matches, row, list_of(row.table.column("mention_id")))
-        clusters = _clusters(matches, row, index, said.constraints, linking)
+        clusters = cluster_matches(matches, row.affiliation, index.settings, said.constraints, linking, tick)
     with log("consolidate"):
         table = row.table
         known = Known.of(row, old) if linking is None else Known.nothing(row)
@@ -160,7 +161,7 @@ def arrivals(index: AffiliationIndex, fresh: Affiliations, log: StageLog) -> Arr
     with log("parse") as tick:
         mentions = parse(clean(fresh, settings.cleaning), settings.parsing, tick)
         forms = normalize(mentions, settings.normalization)
-    with log("compare"):
+    with log("compare") as tick:
         blocking = settings.blocking
         # Of the nearest among all, so many are new ones when they are spread evenly.
         share = len(forms) / max(len(forms) + len(index), 1)
@@ -169,7 +170,7 @@ def arrivals(index: AffiliationIndex, fresh: Affiliations, log: StageLog) -> Arr
         within = block_in_detail(forms.views, forms.keys, among, encoder=index.candidates.encoder).pairs
         n = max(1, blocking.n_neighbours // NEIGHBOUR_SHARE)
         breadth = Breadth(dict.fromkeys(forms.views, n), n, blocking.max_block // 2, is_exact=True)
-        matches = index.matches(mentions, forms, breadth, within)
+        matches = index.matches(mentions, forms, breadth, within, on_progress=tick)
     return Arrivals(
         mentions,
         forms,
@@ -233,26 +234,12 @@ def _all_matches(old: pd.DataFrame, new: Matches, row: Rows, ids: list[str]) -> 
 
 def _linking(row: Rows, index: AffiliationIndex, registry: RegistryFacts, log: StageLog) -> Linking:
     """Links of all mentions as a run makes them; old ones too, for the registry may be a newer one."""
-    settings, encoder = index.settings, index.candidates.encoder
-    own = None if isinstance(encoder, CorpusEncoder) else encoder
+    settings = index.settings
     with log("link") as tick:
         forms = forms_of(row.table, settings.normalization.known_names)
         forms = with_keys(forms, settings.normalization)
-        links = link(forms, registry, settings.linking, settings.blocking, encoder=own, on_progress=tick)
-    return Linking.of(registry, links, settings.linking)
-
-
-def _clusters(
-    matches: Matches, row: Rows, index: AffiliationIndex, held: Constraints, linking: Linking | None
-) -> Clusters:
-    """All pairs to the cluster of each mention, as a run makes them."""
-    pairs = matches.pairs
-    held = linking.held(pairs.left, pairs.right, held) if linking else held
-    evidence = set_siblings_apart(pairs.left, pairs.right, matches.probability, row.affiliation)
-    found = cluster(len(row), *evidence, index.settings.clustering, constraints=held)
-    if linking is None:
-        return found
-    return replace(found, label=linking.settled(found.label, held))
+        encoder = index.candidates.encoder
+        return link_run(forms, registry, settings.linking, encoder, settings.blocking, tick)
 
 
 def _timeline(row: Rows, linking: Linking, label: Int64s, settings: Settings) -> pd.DataFrame:

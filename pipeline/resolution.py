@@ -58,7 +58,7 @@ from pipeline.linking import Linking, RegistryFacts, link_run, load_registry
 from pipeline.model_list import load_named_encoder
 from pipeline.normalization import load_known_names, normalize
 from pipeline.parsing import load_tagger, parse
-from pipeline.records import Forms, Matches, Mentions, Progress, ScoredPairs
+from pipeline.records import Forms, Int64s, Matches, Mentions, Progress, ScoredPairs
 from pipeline.run_folder import check_output, fingerprint_of, finish, write_tables
 from pipeline.scoring import (
     NAMES,
@@ -131,10 +131,10 @@ def resolve(
         matches = calibrate(scored, settings.calibration)
     linking, registry = None, models.registry or load_registry(settings.linking)
     if registry:
-        to_records = partial(link_run, forms, registry, settings.linking, blocked, settings.blocking)
+        to_records = partial(link_run, forms, registry, settings.linking, blocked.encoder, settings.blocking)
         linking = stage.run("link", to_records, linking_form(registry, settings.linking)).told(keys)
     if settings.clustering.clusterer != KMEANS:
-        group = partial(_cluster, matches, mentions, settings, held, linking)
+        group = partial(cluster_matches, matches, mentions.affiliation, settings, held, linking)
     else:
         group = partial(_cluster_vectors, blocked, forms, settings, held)
     clusters = stage.run("cluster", group, CLUSTERS)
@@ -257,27 +257,37 @@ def _score_between(
     """
     told = Onward(tick)
     matches = calibrate(scored, settings.calibration)
-    provisional = _cluster(matches, mentions, Settings(), Constraints.none())
+    provisional = cluster_matches(matches, mentions.affiliation, Settings(), Constraints.none())
     more = block_between(blocked, provisional.label, settings.blocking, on_progress=told)
     return judge(more, told.next())
 
 
-def _cluster(
+def cluster_matches(
     matches: Matches,
-    mentions: Mentions,
+    affiliation: Int64s,
     settings: Settings,
     held: Constraints,
     linking: Linking | None = None,
     tick: Progress | None = None,
 ) -> Clusters:
-    n, pairs = len(mentions), matches.pairs
+    """Matches of mentions to the cluster of each.
+
+    Args:
+        matches: scored pairs with their probability.
+        affiliation: the number of each mention's string, non-decreasing, shape (n mentions,).
+        settings: of clustering.
+        held: constraints between mention numbers.
+        linking: what a registry says of the mentions.
+        tick: called with (pairs whose component is clustered, pairs).
+    """
+    n, pairs = len(affiliation), matches.pairs
     held = linking.held(pairs.left, pairs.right, held) if linking else held
     least = settings.clustering.min_match_probability
     near = within_reach(
         *(n, pairs.left, pairs.right, matches.probability), min_probability=least, constraints=held
     )
     left, right, probability = (kept(c, near) for c in (pairs.left, pairs.right, matches.probability))
-    evidence = set_siblings_apart(left, right, probability, mentions.affiliation)
+    evidence = set_siblings_apart(left, right, probability, affiliation)
     found = cluster(n, *evidence, settings.clustering, constraints=held, on_progress=tick)
     if linking is None:
         return found
@@ -374,7 +384,9 @@ class Resolution:
         if self.settings.clustering.clusterer == KMEANS:
             raise UsageError("clusterer 'kmeans' has no threshold: resolve again with another n_clusters")
         settings = self.settings.with_values(clustering={"min_match_probability": min_match_probability})
-        clusters = _cluster(self.matches, self.parsed, settings, self.constraints, linking=self.linking)
+        clusters = cluster_matches(
+            self.matches, self.parsed.affiliation, settings, self.constraints, self.linking
+        )
         found = consolidate(self.parsed, self.forms, self.matches, clusters.label, settings.canonical)
         if self.linking:
             found = self.linking.identified(found, clusters.label)

@@ -34,11 +34,13 @@ def _each(name: str, *values: object, **more: object) -> tuple[dict[str, Any], .
     return tuple({name: value, **more} for value in values)
 
 
+#: The tagger knows the names of the table, too: then rules alone parse.
+_NO_NAMES = {"normalization.known_names": "none", "parsing.model": "rules"}
 PEERS = {
     peer.name: peer
     for peer in (
         Peer(OURS, "affiliation-resolver", None),
-        Peer(WITHOUT_NAMES, "affiliation-resolver, no known names", None, ({"known_names": "none"},)),
+        Peer(WITHOUT_NAMES, "affiliation-resolver, no known names", None, (_NO_NAMES,)),
         Peer(
             "fingerprint",
             "OpenRefine, key collision",

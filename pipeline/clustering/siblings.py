@@ -51,7 +51,9 @@ def set_siblings_apart(
         places = places_among(mate_key[is_new], left, right, n)
     is_own = np.ones(len(left) + len(places), bool)
     is_own[places + np.arange(len(places))] = False
-    return tuple(_merged(*both, is_own) for both in zip((left, right, own), more, strict=True))  # type: ignore[return-value]
+    columns = zip((left, right, own), more, strict=True)
+    left, right, own = (_merged(*both, is_own) for both in columns)
+    return left, right, own
 
 
 def _merged(own: npt.NDArray[Any], more: npt.NDArray[Any], is_own: npt.NDArray[np.bool_]) -> npt.NDArray[Any]:

@@ -126,13 +126,19 @@ class AffiliationIndex:
         return load_rescorer(self.settings.scoring)
 
     def matches(
-        self, mentions: Mentions, forms: Forms, breadth: Breadth, within: CandidatePairs | None = None
+        self,
+        mentions: Mentions,
+        forms: Forms,
+        breadth: Breadth,
+        within: CandidatePairs | None = None,
+        *,
+        on_progress: Progress | None = None,
     ) -> Matches:
         """New mentions to their pairs with those of the index, and the match probability of each.
 
         In a pair `left` is a new mention; `right` one of the index, which count on from the new ones. Where
-        the new ones stay, `within` holds pairs of them with each other: these come first, and words are as
-        rare as in old and new mentions together, not as in the run.
+        the new ones stay, `within` holds pairs of them with each other: these are scored too, and words are
+        as rare as in old and new mentions together, not as in the run.
         """
         own = mentions_table(mentions, forms)
         keys = {rule: own.column(rule).to_pylist() for rule in KEY_RULES}
@@ -142,12 +148,13 @@ class AffiliationIndex:
         old = forms_of(self.store.mentions.take(used - n), self.settings.normalization.known_names)
         joined = forms.joined(old)
         near = CandidatePairs(pairs.left, n + right, pairs.similarity, pairs.rule)
-        everything = within.joined(near) if within else near
-        weights = self.vocabulary(joined, forms if within else None)
-        scored = score(joined, everything, weights, self.settings.scoring, rescorer=self.rescorer)
+        weights = self.vocabulary(joined, None if within is None else forms)
+        if within is not None:
+            near, pairs = within.joined(near), within.joined(pairs)
+        asked = self.settings.scoring
+        scored = score(joined, near, weights, asked, rescorer=self.rescorer, on_progress=on_progress)
         found = calibrate(scored, self.settings.calibration, self.shift)
-        ends = within.joined(pairs).right if within else pairs.right
-        columns = vars(found.pairs) | {"right": ends}
+        columns = vars(found.pairs) | {"right": pairs.right}
         return Matches(type(scored)(**columns), found.probability, found.shift)
 
     def vocabulary(self, forms: Forms, arrived: Forms | None = None) -> Vocabulary:
@@ -227,7 +234,7 @@ class AffiliationIndex:
         names = self._names(table.column("institution").to_numpy())
         probability = table.column("match_probability").to_pylist()
         rows_of = zip(names, probability, list_of(table.column("affiliation")), strict=True)
-        return [_Answer(who[0], who[1], who[2], p, True, text, ()) for who, p, text in rows_of]
+        return [_Answer(*who, p, True, text, ()) for who, p, text in rows_of]
 
     def _names(self, institution: Int64s) -> list[tuple[str, str, str | None]]:
         """Entity id, preferred name and id in the registry of institutions by number."""
@@ -259,10 +266,9 @@ class AffiliationIndex:
                 for who, p in zip(names[own], probability[own].tolist(), strict=True)
             )
             if options and probability[ends[i]] >= least:
-                best, p = names[ends[i]], float(probability[ends[i]])
-                found[raw[string]] = _Answer(
-                    best[0], best[1], best[2], p, False, nearest[ends[i]], options[1:]
-                )
+                first = int(ends[i])
+                p = float(probability[first])
+                found[raw[string]] = _Answer(*names[first], p, False, nearest[first], options[1:])
             else:
                 found[raw[string]] = NO_ANSWER._replace(alternatives=options)
         return found

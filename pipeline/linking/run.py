@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from blocking import BlockingResult, BlockingSettings, CorpusEncoder
+from blocking import BlockingSettings, CorpusEncoder, Encoder
 from pipeline.clustering import Constraints, must_groups
 from pipeline.consolidation import Consolidated, Institution
 from pipeline.linking.dating import Timeline, timeline
@@ -148,7 +148,7 @@ def link_run(
     forms: Forms,
     facts: RegistryFacts,
     settings: LinkingSettings,
-    blocked: BlockingResult,
+    encoder: Encoder,
     blocking: BlockingSettings,
     on_progress: Progress | None = None,
 ) -> Linking:
@@ -157,6 +157,6 @@ def link_run(
     The run's encoder is used again, but not one that learned its weights from the strings at hand: the
     weights of names are the registry's own, whatever the strings are.
     """
-    encoder = None if isinstance(blocked.encoder, CorpusEncoder) else blocked.encoder
-    links = link(forms, facts, settings, blocking, encoder=encoder, on_progress=on_progress)
+    used = None if isinstance(encoder, CorpusEncoder) else encoder
+    links = link(forms, facts, settings, blocking, encoder=used, on_progress=on_progress)
     return Linking.of(facts, links, settings)

@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from blocking.vectors import filled
+from blocking import vectors
+from blocking.engine import slices
 from pipeline.errors import UsageError
 
 Int64s = npt.NDArray[np.int64]
@@ -20,8 +21,6 @@ Float64s = npt.NDArray[np.float64]
 MIN_NEAR_MISS_PROBABILITY = 0.05
 #: Edges of the chart of pairs by their probability; the last bin takes 1.0 in.
 PAIR_EDGES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
-#: Pairs that are looked at at a time.
-_CHUNK = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -62,15 +61,15 @@ def gather(mentions: pd.DataFrame, institutions: pd.DataFrame, pairs: pd.DataFra
     ends = [_coded_rows(index, pairs[f"{side}_mention_id"]) for side in ("left", "right")]
     similarity, probabilities = pairs["similarity"], pairs["probability"]
     kept, n_pairs = [np.empty(0, np.int64)], np.zeros((2, len(PAIR_EDGES)), np.int64)
-    for start in range(0, len(pairs), _CHUNK):
-        left, right = (rows[codes[start : start + _CHUNK]] for rows, codes in ends)
-        probability = floats(probabilities.iloc[start : start + _CHUNK])
+    for part in slices(len(pairs), vectors.AT_ONCE):
+        left, right = (rows[codes[part]] for rows, codes in ends)
+        probability = floats(probabilities.iloc[part])
         is_known = (left >= 0) & (right >= 0) & ~np.isnan(probability)
         is_inside = is_known & (entity[left] >= 0) & (entity[left] == entity[right])
         for place, chosen in enumerate((is_inside, is_known & ~is_inside)):
             n_pairs[place] += histogram(probability[chosen], PAIR_EDGES)
         near = np.flatnonzero(is_inside | (is_known & (probability >= MIN_NEAR_MISS_PROBABILITY)))
-        kept.append(start + near)
+        kept.append(part.start + near)
     # Of a million strings half of all pairs can be inside: nothing of them is held twice, and most in files.
     number = np.concatenate(kept)
     kept.clear()
@@ -78,8 +77,11 @@ def gather(mentions: pd.DataFrame, institutions: pd.DataFrame, pairs: pd.DataFra
     def ends_of(part: slice) -> list[Int64s]:
         return [rows[codes[number[part]]] for rows, codes in ends]
 
-    left = filled(len(number), np.int32, lambda part: np.minimum(*ends_of(part)))
-    right = filled(len(number), np.int32, lambda part: np.maximum(*ends_of(part)))
+    left = vectors.filled(len(number), np.int32, lambda part: np.minimum(*ends_of(part)))
+    right = vectors.filled(len(number), np.int32, lambda part: np.maximum(*ends_of(part)))
+
+    def figures(column: pd.Series[Any]) -> Float64s:
+        return vectors.filled(len(number), np.float64, lambda part: floats(column.iloc[number[part]]))
 
     def inside(part: slice) -> npt.NDArray[np.bool_]:
         own = entity[left[part]]
@@ -92,9 +94,13 @@ def gather(mentions: pd.DataFrame, institutions: pd.DataFrame, pairs: pd.DataFra
         left=left,
         right=right,
         rule=pairs["rule"].iloc[number],
-        similarity=filled(len(number), np.float64, lambda part: floats(similarity.iloc[number[part]])),
-        probability=filled(len(number), np.float64, lambda part: floats(probabilities.iloc[number[part]])),
-        is_inside=filled(len(number), np.bool_, inside),
+        similarity=vectors.filled(
+            len(number), np.float64, lambda part: floats(similarity.iloc[number[part]])
+        ),
+        probability=vectors.filled(
+            len(number), np.float64, lambda part: floats(probabilities.iloc[number[part]])
+        ),
+        is_inside=vectors.filled(len(number), np.bool_, inside),
         n_pairs=n_pairs,
     )
 

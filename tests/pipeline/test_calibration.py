@@ -4,7 +4,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from pipeline import calibration
+from blocking import vectors
 from pipeline.calibration import CalibrationSettings, PlattScaling, calibrate, corpus_shift
 from pipeline.errors import UsageError
 from pipeline.records import Combination, ScoredPairs
@@ -130,7 +130,7 @@ def test_pairs_in_several_lots_are_calibrated_as_in_one(monkeypatch: pytest.Monk
     logit = (3 * random.standard_normal(5000)).tolist()
     pairs = scored(logit, np.where(random.random(5000) < 0.1, 1.0, np.nan).tolist())
     whole = calibrate(pairs)
-    monkeypatch.setattr(calibration, "_CHUNK", 77)
+    monkeypatch.setattr(vectors, "AT_ONCE", 77)
     parts = calibrate(pairs)
     assert parts.shift == whole.shift != 0
     assert np.array_equal(parts.probability, whole.probability)

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline import consolidation
+from blocking import vectors
 from pipeline.consolidation import (
     CanonicalSettings,
     Consolidated,
@@ -370,6 +370,6 @@ def test_membership_is_the_same_in_several_lots(monkeypatch: pytest.MonkeyPatch)
     ends = {(a, b): float(random.random()) for a in range(30) for b in range(a + 1, 30) if (a * b) % 3}
     label = np.minimum(np.arange(30), random.integers(0, 9, 30))
     whole = membership(30, matches_of(ends), label)
-    monkeypatch.setattr(consolidation, "_CHUNK", 13)
+    monkeypatch.setattr(vectors, "AT_ONCE", 13)
     for one, other in zip(whole, membership(30, matches_of(ends), label), strict=True):
         assert one == pytest.approx(other, nan_ok=True, abs=1e-12)

@@ -321,6 +321,15 @@ def test_authorships_grow(tmp_path: Path) -> None:
     assert frame(run, "authorships")["work_id"].tolist() == ["w1", "w2"]
 
 
+def test_long_stages_tell_how_far_they_are(copy: Path, batches: list[str]) -> None:
+    heard: dict[str, list[int]] = {}
+    run_add_job(
+        copy, [batches[1]], watch=lambda stage: lambda done, _: heard.setdefault(stage, []).append(done)
+    )
+    for stage in ("parse", "compare", "cluster"):
+        assert heard[stage] == sorted(heard[stage]) and heard[stage][-1] > 0
+
+
 def test_what_cannot_grow_is_refused(tmp_path: Path, batches: list[str], copy: Path) -> None:
     import pipeline
 

@@ -16,11 +16,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import pipeline
+from blocking import CandidatePairs
+from pipeline.cleaning import clean
 from pipeline.cli import main
 from pipeline.errors import UsageError
+from pipeline.folding import fold_values
 from pipeline.index import AffiliationIndex, candidates
+from pipeline.index.index import LOOKUP
+from pipeline.normalization import normalize
+from pipeline.parsing import parse
+from pipeline.records import Forms
 from pipeline.registry import import_registry
 from pipeline.run_folder import INDEX
+from pipeline.scoring import Vocabulary
 from pipeline.settings import Settings
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
@@ -118,6 +126,24 @@ def test_blank_strings_have_no_institution(index: AffiliationIndex) -> None:
     assert found["match_probability"].isna().all()
     assert not any(found["alternatives"])
     assert len(index.lookup([])) == 0
+
+
+def test_words_of_a_new_string_that_stays_are_counted_even_if_it_meets_no_other_new_one(
+    index: AffiliationIndex, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Forms | None] = []
+    weigh = AffiliationIndex.vocabulary
+
+    def vocabulary(self: AffiliationIndex, forms: Forms, arrived: Forms | None = None) -> Vocabulary:
+        asked.append(arrived)
+        return weigh(self, forms, arrived)
+
+    monkeypatch.setattr(AffiliationIndex, "vocabulary", vocabulary)
+    mentions = parse(clean(fold_values([NEW[0]["affiliation"]]).affiliations))
+    forms = normalize(mentions)
+    index.matches(mentions, forms, LOOKUP)
+    index.matches(mentions, forms, LOOKUP, CandidatePairs.empty())
+    assert asked[0] is None and asked[1] is forms
 
 
 def test_alternatives_are_ordered_and_bounded(index: AffiliationIndex) -> None:

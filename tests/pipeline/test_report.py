@@ -17,8 +17,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from blocking import vectors
 from pipeline.errors import AffilError, UsageError
-from pipeline.report import RunTables, evidence, read_run, render_report, write_report
+from pipeline.report import RunTables, read_run, render_report, write_report
 from pipeline.report.cards import Limits, largest, least_certain, near_misses
 from pipeline.report.evidence import gather
 from pipeline.report.report import COLUMNS, MAX_BYTES
@@ -577,7 +578,7 @@ def test_report_opens_in_a_browser_without_errors(tmp_path: Path) -> None:
 def test_evidence_is_the_same_in_small_lots_and_of_ids_as_categories(monkeypatch: pytest.MonkeyPatch) -> None:
     run = _run()
     whole = gather(run.mentions, run.institutions, run.pairs)
-    monkeypatch.setattr(evidence, "_CHUNK", 2)
+    monkeypatch.setattr(vectors, "AT_ONCE", 2)
     ids = ["left_mention_id", "right_mention_id"]
     pairs = run.pairs.astype(dict.fromkeys(ids, "category"))
     parts = gather(run.mentions, run.institutions, pairs)
