@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from importlib.resources import files
+from operator import methodcaller
+from typing import NamedTuple
 
 from pipeline.text import compare, strip_accents
 
@@ -26,8 +28,7 @@ def keys_of(token: str) -> tuple[str, ...]:
     return tuple(strip_accents(compare(token)).split())
 
 
-@dataclass(frozen=True, slots=True)
-class Head:
+class Head(NamedTuple):
     """A head word or phrase at tokens `start` to `end` (exclusive) of a segment."""
 
     start: int
@@ -41,7 +42,7 @@ class Lexicon:
 
     words: dict[str, str]
     phrases: dict[tuple[str, ...], str]
-    patterns: tuple[tuple[re.Pattern[str], str], ...]
+    affixes: tuple[tuple[Callable[[str], object], str], ...]
     subjects: frozenset[str]
     adjectives: frozenset[str]
     acronyms: dict[str, str]
@@ -69,7 +70,7 @@ class Lexicon:
         return Lexicon(
             words=words,
             phrases=phrases,
-            patterns=tuple((_affix_pattern(match, affixes[kind, match]), kind) for kind, match in order),
+            affixes=tuple((_affix_test(match, affixes[kind, match]), kind) for kind, match in order),
             subjects=frozenset(key for row in subjects for key in keys_of(row["word"])),
             adjectives=frozenset(
                 key for row in subjects if row["kind"] == "adjective" for key in keys_of(row["word"])
@@ -84,7 +85,9 @@ class Lexicon:
         found: list[Head] = []
         at = 0
         while at < len(keys):
-            head = self._phrase_at(keys, at) or self._word_at(keys, at)
+            head = self._phrase_at(keys, at) if keys[at] in self._openers else None
+            if head is None and (kind := self.kind_of_word(keys[at])):
+                head = Head(at, at + 1, kind)
             if head:
                 found.append(head)
             at = head.end if head else at + 1
@@ -96,17 +99,11 @@ class Lexicon:
         return frozenset(phrase[0] for phrase in self.phrases)
 
     def _phrase_at(self, keys: Sequence[str], at: int) -> Head | None:
-        if keys[at] not in self._openers:
-            return None
         for length in range(min(self.longest_phrase, len(keys) - at), 1, -1):
             kind = self.phrases.get(tuple(keys[at : at + length]))
             if kind:
                 return Head(at, at + length, kind)
         return None
-
-    def _word_at(self, keys: Sequence[str], at: int) -> Head | None:
-        kind = self.kind_of_word(keys[at])
-        return Head(at, at + 1, kind) if kind else None
 
     def kind_of_word(self, key: str) -> str | None:
         """Class of one compare token, or None where it heads nothing."""
@@ -121,15 +118,17 @@ class Lexicon:
 def _kind_by_affix(key: str) -> str | None:
     if len(key) < 2:
         return None
-    for pattern, kind in Lexicon.load().patterns:
-        if pattern.search(key):
+    for has_affix, kind in Lexicon.load().affixes:
+        if has_affix(key):
             return kind
     return None
 
 
-def _affix_pattern(match: str, words: Sequence[str]) -> re.Pattern[str]:
-    choice = "|".join(sorted(map(re.escape, words), key=lambda w: (-len(w), w)))
-    return re.compile({"prefix": f"^(?:{choice})", "suffix": f"(?:{choice})$", "substring": choice}[match])
+def _affix_test(match: str, words: Sequence[str]) -> Callable[[str], object]:
+    """Whether a token begins with (prefix), ends with (suffix) or holds (substring) one of the words."""
+    if match == "substring":
+        return re.compile("|".join(map(re.escape, words))).search
+    return methodcaller({"prefix": "startswith", "suffix": "endswith"}[match], tuple(words))
 
 
 def initials(organization: str) -> tuple[str, ...]:

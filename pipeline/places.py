@@ -6,6 +6,7 @@ public functions. Nothing is read before `Gazetteer.load`.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
@@ -24,6 +25,7 @@ _REGION_POSTCODE = frozenset({"US", "CA", "AU"})
 _MOST_WORDS = 10
 #: A name in quotes ends in no address: Instituto "Dr. Hector Maldonado".
 _CLOSING_QUOTES = ('"', "”", "»", "''")
+_ASCII_DIGIT = re.compile("[0-9]")
 _CACHE_SIZE = 1 << 16
 
 
@@ -145,7 +147,7 @@ class Gazetteer:
         if places := self._names.get(key):
             return (_Slot(0, places, ()),)
         codes: tuple[str, ...] = ()
-        if "cedex" in key or any(char.isdigit() for char in key):
+        if "cedex" in key or _has_digit(key):
             rest, codes = cut_postcodes(segment.strip(" ,;."))
             if not codes:
                 return ()
@@ -318,6 +320,11 @@ class Gazetteer:
             )
             for places in readings
         ]
+
+
+def _has_digit(text: str) -> bool:
+    # What is asked of most texts, letters of ASCII, a pattern tells at once.
+    return _ASCII_DIGIT.search(text) is not None if text.isascii() else any(c.isdigit() for c in text)
 
 
 def _is_repeated(places: tuple[Place, ...], taken: Sequence[_Slot]) -> bool:

@@ -68,9 +68,10 @@ def compare(text: str) -> str:
     written out (`resources/abbreviations.tsv`). Accents and every script survive. Comparing a compare form
     changes nothing.
     """
-    form = _compare_once(text)
     if text.isascii():
-        return form
+        # One word of letters: nothing in it to fold, to part or to join.
+        return _word_form(text) if text.isalpha() else _compare_once(text)
+    form = _compare_once(text)
     # Deleting and composing characters can feed each other (rarely): go on until nothing changes.
     for _ in range(_MAX_PASSES):
         again = _compare_once(form)
@@ -78,6 +79,11 @@ def compare(text: str) -> str:
             break
         form = again
     return form
+
+
+def _word_form(word: str) -> str:
+    lower = word.lower()
+    return abbreviations()[0].get(lower, lower)
 
 
 def compare_all(texts: Sequence[str]) -> list[str]:

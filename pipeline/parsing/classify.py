@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 from pipeline.lexicon import Head, Lexicon, keys_of
 from pipeline.parsing.naming import (
@@ -13,6 +13,7 @@ from pipeline.parsing.naming import (
     JOINING,
     TOKEN,
     has_own_word,
+    heads_in,
     keys_in,
     kind_of_acronym_before_unit,
     kind_of_acronym_name,
@@ -43,8 +44,7 @@ _STREET_ENDS = ("strasse", "straat", "gatan", "gasse")
 _CACHE_SIZE = 1 << 16
 
 
-@dataclass(frozen=True, slots=True)
-class Segment:
+class Segment(NamedTuple):
     """A named thing in a text.
 
     Attributes:
@@ -76,23 +76,28 @@ def _classified(part: Part) -> tuple[Segment, ...]:
 def _by_heads(part: Part) -> list[Segment]:
     """What a part names by the head words in it."""
     text = _without_trailing_places(strip_postcodes(part.text) or part.text)
-    spans = [(m.start(), k) for m in TOKEN.finditer(text) for k in keys_of(m[0])]
-    keys = [k for _, k in spans]
-    heads = Lexicon.load().heads(keys)
+    keys, heads = keys_in(text), heads_in(text)
     start = _name_behind_unit(heads, keys)
     if start:
-        unit = trim_joining(text[: spans[start][0]].strip(" -,"))
-        rest = classify(Part(text[spans[start][0] :], part.acronyms), 0.0)
+        begin = _starts(text)[start]
+        unit = trim_joining(text[:begin].strip(" -,"))
+        rest = classify(Part(text[begin:], part.acronyms), 0.0)
         return [Segment(unit, "unit", 0.0), *rest]
     cut = _unit_behind_name(heads, keys)
     if cut:
-        name, unit = text[: spans[cut][0]].strip(" -,"), text[spans[cut][0] :]
+        begin = _starts(text)[cut]
+        name, unit = text[:begin].strip(" -,"), text[begin:]
         is_specific = has_own_word(keys[:cut])
         # A unit stands between the name and the place behind it, so the place is no campus of the name.
         found = Segment(name, "university", -0.5, part.acronyms, is_specific)
         return [found, Segment(unit, "unit", 0.0)]
     kind = _kind(heads, keys)
     return [Segment(text, kind, 0.0, part.acronyms, kind == "academy" or has_own_word(keys))]
+
+
+def _starts(text: str) -> list[int]:
+    """Where the compare tokens of a text begin."""
+    return [m.start() for m in TOKEN.finditer(text) for _ in keys_of(m[0])]
 
 
 def _acronym(part: Part) -> list[Segment]:
@@ -123,8 +128,10 @@ def _unspaced(part: Part) -> list[Segment]:
 def _without_trailing_places(text: str) -> str:
     """`Royal Marsden Hospital London UK` without its places; `Queen's University Belfast` stays."""
     rest, places = Gazetteer.load().strip_trailing_places(text)
+    if not places:
+        return text
     keys = keys_in(rest)
-    if not places or not has_own_word(keys):
+    if not has_own_word(keys):
         return text
     if len(places) > 1:
         return rest if any(p.kind != "city" for p in places) else text

@@ -1,4 +1,7 @@
-"""What the tagger sees of a text: its tokens, and hashed features of each and of the segment it stands in."""
+"""What the tagger sees of texts: their tokens, and hashed features of each and of the segment it stands in.
+
+Texts are worked on many at a time: what depends on a word alone is done once a word, the rest in columns.
+"""
 
 from __future__ import annotations
 
@@ -7,157 +10,131 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import chain
-from typing import Any
+from itertools import product
+from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
-from pipeline.concepts import concept_tokens
-from pipeline.known_names import KnownNames, hash_of
 from pipeline.lexicon import Lexicon, keys_of
-from pipeline.parsing.naming import JOINING
-from pipeline.parsing.reading import Reading
+from pipeline.parsing.marking import NAMES, NameKey, NameMarks
+from pipeline.parsing.naming import JOINING, MARK, MARKS
+from pipeline.parsing.reading import PLACE, STRENGTH, Reading
 from pipeline.places import Gazetteer
-from pipeline.text import compare
 
-_MARKS = r",;:()\[\]{}\"“”„«»/\\|<>\-–—·•"
-#: Words as `naming.TOKEN` has them, and every mark between them.
-_TOKEN = re.compile(rf"[^\s{_MARKS}]+|[{_MARKS}]")
-_MARK = re.compile(rf"[{_MARKS}]")
+Int64s = npt.NDArray[np.int64]
+
+#: Blanks, words as `naming.TOKEN` has them, and every mark between them: the whole of a text, piece by piece.
+_PIECE = re.compile(rf"\s+|[^\s{MARKS}]+|[{MARKS}]")
 #: Lengths and counts above this look alike.
 _MANY = 12
+#: The same of organisations that the rules chose.
+_MANY_CHOSEN = 4
+
+#: Of the piece that a token stands in: its kind, whether the rules chose it, how many pieces they chose,
+#: whether it begins and ends with the token; () for a token in none.
+SegmentKey = tuple[str, bool, int, bool, bool] | tuple[()]
+_KINDS = (*STRENGTH, PLACE)
+_EITHER = (False, True)
+#: By number all that the rules can make of a token's segment.
+SEGMENTS: list[SegmentKey] = [(), *product(_KINDS, _EITHER, range(_MANY_CHOSEN + 1), _EITHER, _EITHER)]
+_SEGMENT_NUMBER = {key: n for n, key in enumerate(SEGMENTS)}
+#: What is added to the number of a segment's inner tokens for its first and for its last one.
+_BEGINS, _ENDS = 2, 1
 
 
-#: Of the piece that a token stands in: its kind, whether the rules chose it, whether it begins and ends with
-#: the token, and how many pieces they chose; () for a token in none.
-SegmentKey = tuple[str, bool, bool, bool, int] | tuple[()]
-#: What the table of known names says of a token, () where it says nothing: see `_known_names`.
-NameKey = tuple[Any, ...]
-#: Marks that part organisations more often than they stand in the name of one.
-_PARTING = frozenset(",;:|()[]")
-
-
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Tokens:
-    """The tokens of a text: where they stand, and what `word_features` and `segment_features` take."""
+    """The tokens of texts, one text after the other.
 
-    span: list[tuple[int, int]]
-    word: list[str]
-    segment: list[SegmentKey]
-    name: list[NameKey]
+    Attributes:
+        first: where the tokens of each text begin, and where the last one's end, shape (n_texts + 1,).
+        start, end: where each token stands in its text, shape (n,).
+        words: the distinct words.
+        word, segment, name: number of each token's word in `words`, of what the rules make of its segment in
+            `SEGMENTS`, and of what the table of known names says of it in `NAMES`; shape (n,).
+    """
 
+    first: Int64s
+    start: Int64s
+    end: Int64s
+    words: list[str]
+    word: Int64s
+    segment: Int64s
+    name: Int64s
 
-def tokens_of(readings: Sequence[Reading]) -> list[Tokens]:
-    """The rules' readings of texts to the texts' tokens."""
-    spans = [[m.span() for m in _TOKEN.finditer(r.text)] for r in readings]
-    words = [[r.text[a:b] for a, b in own] for r, own in zip(readings, spans, strict=True)]
-    names = _known_names(words, [r.location.country_code for r in readings])
-    found, at = [], 0
-    for reading, own, texts in zip(readings, spans, words, strict=True):
-        found.append(Tokens(own, texts, _segments(own, reading), names[at : at + len(own)]))
-        at += len(own)
-    return found
+    @property
+    def n_tokens(self) -> Int64s:
+        """How many tokens each text has."""
+        return np.diff(self.first)
 
+    @property
+    def text_of(self) -> Int64s:
+        """The number of the text that each token stands in."""
+        return np.repeat(np.arange(len(self.first) - 1), self.n_tokens)
 
-def _known_names(words: Sequence[Sequence[str]], country: Sequence[str | None]) -> list[NameKey]:
-    """The words of texts to what the table of known names says of them; of names that overlap the longest."""
-    table, flat = KnownNames.load(), [word for own in words for word in own]
-    found: list[NameKey] = [()] * len(flat)
-    text_of = np.repeat(np.arange(len(words)), [len(own) for own in words])
-    for n, word in enumerate(flat):
-        if (records := single_name(word)) is not None:
-            found[n] = ("one", word.isupper(), *_about(table, records, country[int(text_of[n])]))
-    concepts = [concept_hashes(word) for word in flat]
-    hashes = np.array(list(chain.from_iterable(concepts)), np.uint64)
-    word_of = np.repeat(np.arange(len(flat)), [len(own) for own in concepts])
-    taken = np.zeros(len(hashes), np.bool_)
-    for at, n, row in table.runs(hashes, text_of[word_of]):
-        if taken[at : at + n].any():
-            continue
-        taken[at : at + n] = True
-        first, last = int(word_of[at]), int(word_of[at + n - 1])
-        about = _about(table, table.bag.records(row), country[int(text_of[first])])
-        crosses = not _PARTING.isdisjoint(flat[first + 1 : last])
-        for token in range(first, last + 1):
-            found[token] = ("run", min(n, 5), crosses, token == first, token == last, *about)
-    return found
+    def spans(self, text: int) -> list[tuple[int, int]]:
+        """Where the tokens of one text stand."""
+        own = slice(self.first[text], self.first[text + 1])
+        return list(zip(self.start[own].tolist(), self.end[own].tolist(), strict=True))
 
 
-def _about(names: KnownNames, records: Sequence[int], country: str | None) -> tuple[int, str]:
-    """How many records are called so (3 for more), and whether one of them is in the text's country."""
-    places = [names.places[names.place[r]][0] for r in records]
-    where = "unknown" if country is None else "here" if country in places else "elsewhere"
-    return min(len(records), 3), where
+class _Cut(NamedTuple):
+    """Tokens before anything is known of them; `offset` is where each text begins among all characters."""
+
+    offset: Int64s
+    first: Int64s
+    start: Int64s
+    end: Int64s
+    words: list[str]
+    word: Int64s
 
 
-@lru_cache(maxsize=200_000)
-def concept_hashes(word: str) -> tuple[int, ...]:
-    """One token to the hashes of its concept tokens."""
-    return () if _MARK.fullmatch(word) else tuple(map(hash_of, concept_tokens(" ".join(keys_of(word)))))
+def tokens_of(readings: Sequence[Reading], marks: NameMarks | None = None) -> Tokens:
+    """The rules' readings of texts to the texts' tokens, marked by the table in the package or another."""
+    cut = _cut([r.text for r in readings])
+    segment = _segments(readings, cut)
+    marks = marks or NameMarks.load()
+    text_of = np.repeat(np.arange(len(readings)), np.diff(cut.first))
+    name = marks.numbers(cut.words, cut.word, text_of, [r.location.country_code for r in readings])
+    begins = cut.offset[text_of]
+    return Tokens(cut.first, cut.start - begins, cut.end - begins, cut.words, cut.word, segment, name)
 
 
-@lru_cache(maxsize=1 << 16)
-def known_records(text: str) -> tuple[int, ...]:
-    """The records that a text as a whole is a name of, in the table of known names."""
-    tokens = concept_tokens(compare(text))
-    return KnownNames.load().named(tokens) if tokens else ()
+def _cut(texts: Sequence[str]) -> _Cut:
+    # A line feed is a blank, so that no token reaches from one text into the next.
+    pieces = _PIECE.findall("\n".join(texts))
+    words = [piece for piece in dict.fromkeys(pieces) if not piece.isspace()]
+    number = {word: n for n, word in enumerate(words)}
+    word = np.fromiter((number.get(piece, -1) for piece in pieces), np.int64, len(pieces))
+    length = np.fromiter(map(len, pieces), np.int64, len(pieces))
+    is_token = word >= 0
+    end = np.cumsum(length)[is_token]
+    start = end - length[is_token]
+    offset = np.cumsum([0, *(len(text) + 1 for text in texts)])
+    return _Cut(offset, np.searchsorted(start, offset), start, end, words, word[is_token])
 
 
-def is_known(text: str) -> bool:
-    """Whether a text as a whole is a name in the table of known names."""
-    return bool(known_records(text))
-
-
-@lru_cache(maxsize=200_000)
-def single_name(word: str) -> tuple[int, ...] | None:
-    """The records that a token alone is a name of; None where it is none."""
-    own = concept_hashes(word)
-    if len(own) != 1:
-        return None
-    single = KnownNames.load().single
-    row = single.row_of.get(own[0])
-    return None if row is None else single.records(row)
-
-
-@lru_cache(maxsize=10_000)
-def name_features(key: NameKey, n_buckets: int) -> tuple[int, ...]:
-    """What the table of known names says of a token to the numbers of its features."""
-    if not key:
-        return ()
-    if key[0] == "one":
-        _, is_upper, n_records, where = key
-        names = [f"one {is_upper} {n_records}", f"one {is_upper} {where}", f"one {n_records} {where}"]
-    else:
-        _, n, crosses, begins, ends, n_records, where = key
-        edges = f"{begins} {ends}"
-        names = [f"run {edges}", f"run {n} {edges}", f"run {crosses} {edges}"]
-        names += [f"run {n_records} {edges}", f"run {where} {edges}"]
-    return _hashed([f"known: {name}" for name in names], n_buckets)
-
-
-def _segments(spans: Sequence[tuple[int, int]], reading: Reading) -> list[SegmentKey]:
-    """For each token what the rules make of the segment that it stands in."""
-    is_chosen = set(map(id, reading.chosen))
-    n = min(len(reading.chosen), 4)
-    keys: list[SegmentKey] = [()] * len(spans)
-    at = 0
-    for piece in sorted(reading.pieces, key=lambda p: p.start):
-        while at < len(spans) and spans[at][0] < piece.start:
-            at += 1
-        kind, chosen = piece.kind, id(piece.segment) in is_chosen
-        inside = (kind, chosen, False, False, n)
-        while at < len(spans) and (start := spans[at][0]) < piece.end:
-            end = spans[at][1]
-            at_edge = start == piece.start or end == piece.end
-            keys[at] = (kind, chosen, start == piece.start, end == piece.end, n) if at_edge else inside
-            at += 1
-    return keys
+def _segments(readings: Sequence[Reading], cut: _Cut) -> Int64s:
+    """For each token the number of what the rules make of the segment that it stands in."""
+    pieces: list[tuple[int, int, int]] = []
+    for reading, offset in zip(readings, cut.offset.tolist(), strict=False):
+        is_chosen = set(map(id, reading.chosen))
+        n = min(len(reading.chosen), _MANY_CHOSEN)
+        for piece in sorted(reading.pieces, key=lambda p: p.start):
+            number = _SEGMENT_NUMBER[piece.kind, id(piece.segment) in is_chosen, n, False, False]
+            pieces.append((offset + piece.start, offset + piece.end, number))
+    start, end, number = np.array([*pieces, (cut.offset[-1], cut.offset[-1], 0)], np.int64).T
+    # Where pieces overlap the first one has the token.
+    at = np.searchsorted(np.maximum.accumulate(end), cut.start, side="right")
+    begins, ends = start[at] == cut.start, end[at] == cut.end
+    return np.where(start[at] <= cut.start, number[at] + _BEGINS * begins + _ENDS * ends, 0)
 
 
 @lru_cache(maxsize=200_000)
 def word_features(word: str, n_buckets: int) -> tuple[int, ...]:
     """One token to the numbers of its features: its spelling, its shape, what the word lists know of it."""
-    if _MARK.fullmatch(word):
+    if MARK.fullmatch(word):
         return _hashed((f"mark {word}", "mark"), n_buckets)
     keys = keys_of(word) or (word.lower(),)
     first, last, key = keys[0], keys[-1], " ".join(keys)
@@ -176,11 +153,12 @@ def word_features(word: str, n_buckets: int) -> tuple[int, ...]:
 
 
 @lru_cache(maxsize=10_000)
-def segment_features(key: SegmentKey, n_buckets: int) -> tuple[int, ...]:
-    """What the rules make of a token's segment to the numbers of its features."""
+def segment_features(number: int, n_buckets: int) -> tuple[int, ...]:
+    """What the rules make of a token's segment, a number of `SEGMENTS`, to the numbers of its features."""
+    key = SEGMENTS[number]
     if not key:
         return ()
-    kind, chosen, begins, ends, n = key
+    kind, chosen, n, begins, ends = key
     names = [
         f"segment {kind} {chosen}",
         f"begins {begins} {chosen}",
@@ -190,9 +168,26 @@ def segment_features(key: SegmentKey, n_buckets: int) -> tuple[int, ...]:
     return _hashed([f"rules: {name}" for name in names], n_buckets)
 
 
+@lru_cache(maxsize=10_000)
+def name_features(number: int, n_buckets: int) -> tuple[int, ...]:
+    """What the table of known names says of a token, a number of `NAMES`, to the numbers of its features."""
+    key: NameKey = NAMES[number]
+    if not key:
+        return ()
+    if key[0] == "one":
+        _, is_upper, n_records, where = key
+        names = [f"one {is_upper} {n_records}", f"one {is_upper} {where}", f"one {n_records} {where}"]
+    else:
+        _, n, crosses, n_records, where, begins, ends = key
+        edges = f"{begins} {ends}"
+        names = [f"run {edges}", f"run {n} {edges}", f"run {crosses} {edges}"]
+        names += [f"run {n_records} {edges}", f"run {where} {edges}"]
+    return _hashed([f"known: {name}" for name in names], n_buckets)
+
+
 def _hashed(names: Sequence[str], n_buckets: int) -> tuple[int, ...]:
     # CRC-32: the same on every machine, and even enough for a few thousand names.
-    return tuple(zlib.crc32(name.encode("utf-8", "surrogatepass")) % n_buckets for name in names)
+    return tuple([zlib.crc32(name.encode("utf-8", "surrogatepass")) % n_buckets for name in names])
 
 
 def _shape(word: str) -> str:

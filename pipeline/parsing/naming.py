@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 
 from pipeline.lexicon import Head, Lexicon, keys_of
 
+#: What stands between words, as the inside of a regular expression's brackets.
+MARKS = r",;:()\[\]{}\"“”„«»/\\|<>\-–—·•"
+MARK = re.compile(rf"[{MARKS}]")
 #: Not `\w`: that cuts Indic and Thai words at their vowel signs.
-TOKEN = re.compile(r"[^\s,;:()\[\]{}\"“”„«»/\\|<>\-–—·•]+")
+TOKEN = re.compile(rf"[^\s{MARKS}]+")
 ACRONYM = re.compile(r"[A-Z][A-Za-z]?[A-Z0-9&.\-]{1,9}")
 JOINING = frozenset(
     [
@@ -49,23 +53,29 @@ _LEADING_ACRONYMS = {
 }
 
 
-def keys_in(text: str) -> list[str]:
+@lru_cache(maxsize=1 << 16)
+def keys_in(text: str) -> tuple[str, ...]:
     """The compare tokens of a text."""
-    return [k for t in TOKEN.findall(text) for k in keys_of(t)]
+    return tuple([k for t in TOKEN.findall(text) for k in keys_of(t)])
 
 
-def heads_in(text: str) -> list[Head]:
+@lru_cache(maxsize=1 << 16)
+def heads_in(text: str) -> tuple[Head, ...]:
     """The head words of a text; positions count compare tokens."""
-    return Lexicon.load().heads(keys_in(text))
+    return tuple(Lexicon.load().heads(keys_in(text)))
 
 
 def has_own_word(keys: Sequence[str]) -> bool:
     """Whether a name has a word beside head words and subjects: `University Hospital` has none."""
+    return any(map(_is_own, keys))
+
+
+@lru_cache(maxsize=200_000)
+def _is_own(key: str) -> bool:
+    """Whether a word is no head word, no subject, and joins nothing."""
     lexicon = Lexicon.load()
-    return any(
-        len(k) > 1 and k not in JOINING and not lexicon.is_subject(k) and not lexicon.kind_of_word(k)
-        for k in keys
-    )
+    is_content = len(key) > 1 and key not in JOINING
+    return is_content and not lexicon.is_subject(key) and not lexicon.kind_of_word(key)
 
 
 def names_organization(text: str) -> bool:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import gc
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
@@ -18,7 +18,8 @@ import numpy as np
 from pipeline.errors import UsageError
 from pipeline.lexicon import COMPASS, Lexicon, keys_of
 from pipeline.parsing.classify import Segment, classify
-from pipeline.parsing.features import is_known, known_records, tokens_of
+from pipeline.parsing.features import tokens_of
+from pipeline.parsing.marking import NameMarks
 from pipeline.parsing.reading import INDEPENDENT, STRENGTH, Reading, claim, distinct, read
 from pipeline.parsing.segments import Part, split_text
 from pipeline.parsing.tagger import Tagger
@@ -136,8 +137,9 @@ def _parse_all(
     readings = [read(_cut(text, settings.max_length)) if text else None for text in texts]
     known = [r for r in readings if r is not None]
     if tagger is not None:
-        spans = tagger.spans(tokens_of(known))
-        known = [with_tagged(r, s) if s else r for r, s in zip(known, spans, strict=True)]
+        marks = NameMarks.load()
+        spans = tagger.spans(tokens_of(known, marks))
+        known = [with_tagged(r, s, marks) if s else r for r, s in zip(known, spans, strict=True)]
     done = iter(known)
     return [() if r is None else _mentions(next(done), settings) for r in readings]
 
@@ -150,7 +152,7 @@ def _cut(text: str, length: int) -> str:
     return text[:end] if end > 0 else text[:length]
 
 
-def with_tagged(reading: Reading, spans: Sequence[tuple[int, int]]) -> Reading:
+def with_tagged(reading: Reading, spans: Sequence[tuple[int, int]], marks: NameMarks) -> Reading:
     """The rules' reading, and the spans that the tagger found, to the reading that mentions are made of.
 
     The main organisation stays what the rules say, unless the tagger finds several within it, or a known name
@@ -168,14 +170,14 @@ def with_tagged(reading: Reading, spans: Sequence[tuple[int, int]]) -> Reading:
         (within if is_within else beside).extend(_segments(reading, start, end))
     within = distinct(within)
     if reading.main is not None and (
-        not within or (len(within) == 1 and not _is_better(within[0], reading.main))
+        not within or (len(within) == 1 and not _is_better(within[0], reading.main, marks))
     ):
-        return replace(reading, chosen=_named_once([reading.main, *beside]))
-    chosen = _named_once([*within, *beside])
-    return replace(reading, main=max(chosen, key=claim, default=None), chosen=chosen)
+        return reading._replace(chosen=_named_once([reading.main, *beside], marks))
+    chosen = _named_once([*within, *beside], marks)
+    return reading._replace(main=max(chosen, key=claim, default=None), chosen=chosen)
 
 
-def _named_once(segments: Sequence[Segment]) -> list[Segment]:
+def _named_once(segments: Sequence[Segment], marks: NameMarks) -> list[Segment]:
     """Segments without further names of one organisation: `中山大学 (Sun Yat-sen University)` is one."""
     segments = distinct(segments)
     if len(segments) < 2:
@@ -183,14 +185,14 @@ def _named_once(segments: Sequence[Segment]) -> list[Segment]:
     kept: list[Segment] = []
     seen: set[int] = set()
     for segment in segments:
-        records = known_records(segment.text)
+        records = marks.records(segment.text)
         if seen.isdisjoint(records):
             kept.append(segment)
             seen.update(records)
     return kept
 
 
-def _is_better(tagged: Segment, main: Segment) -> bool:
+def _is_better(tagged: Segment, main: Segment, marks: NameMarks) -> bool:
     """Whether what the tagger takes for the name is known, and what the rules take for it is not.
 
     The name of a hospital may hold that of its university, which is another organisation; that of a company
@@ -198,7 +200,7 @@ def _is_better(tagged: Segment, main: Segment) -> bool:
     """
     is_of_kind = tagged.kind == main.kind or main.kind not in ("hospital", "company")
     is_other = is_of_kind and tagged.is_specific and tagged.text != main.text
-    if not is_other or is_known(main.text) or not is_known(tagged.text):
+    if not is_other or marks.is_known(main.text) or not marks.is_known(tagged.text):
         return False
     before, found, after = main.text.partition(tagged.text)
     if not found:
@@ -243,7 +245,7 @@ def _segments(reading: Reading, start: int, end: int) -> list[Segment]:
         # The acronym in parentheses behind a name is no second organisation.
         return []
     position = next((p.segment.position for p in reading.pieces if p.segment and p.end > start), 0.0)
-    return [replace(classify(Part(text), 0)[0], text=text, position=position)]
+    return [classify(Part(text), 0)[0]._replace(text=text, position=position)]
 
 
 def _mentions(reading: Reading, settings: ParsingSettings) -> tuple[Mention, ...]:

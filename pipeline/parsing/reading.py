@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import NamedTuple
 
 from pipeline.concepts import name_key
 from pipeline.lexicon import Lexicon, keys_of
@@ -38,8 +38,7 @@ INDEPENDENT = 4.0
 PLACE = "place"
 
 
-@dataclass(frozen=True, slots=True)
-class Piece:
+class Piece(NamedTuple):
     """A segment where it stands in the text; None for what names places only."""
 
     start: int
@@ -52,8 +51,7 @@ class Piece:
         return self.segment.kind if self.segment else PLACE
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
+class Reading(NamedTuple):
     """What the rules make of a text.
 
     Attributes:
@@ -164,6 +162,6 @@ def _join_campus(segments: list[Segment], parts: Sequence[Part], location: Locat
         )
         if is_system and after < len(parts) and location.used[after]:
             place = parts[after].text
-            s = replace(s, text=f"{s.text}, {strip_postcodes(place) or place}")
+            s = s._replace(text=f"{s.text}, {strip_postcodes(place) or place}")
         joined.append(s)
     return joined

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import NamedTuple
 
 from pipeline.lexicon import Lexicon, keys_of
 from pipeline.parsing.naming import ACRONYM, names_organization, starts_as_unit
 from pipeline.text import abbreviations, strip_accents
 
-_BREAK = re.compile(r"\s*[,;|>\n•·]+\s*|\s*[:：]\s+")
+_BREAK = re.compile(r"[,;|>\n•·]+\s*|[:：]\s+")
 #: What may part two organisations, and may also stand inside the name of one.
 _CONJUNCTION = re.compile(r"\s+(?:[-–—/]+|and|et|und|y|e|&|och|og|en|i)\s+|/")
 #: Words before the number of a university (`Université Lyon 1`) or of a room: no footnote mark.
@@ -31,7 +31,7 @@ _NUMBERED = (
     ),
 )
 #: A footnote mark where the next affiliation begins: `University of Pavia 3 Department of Surgery`.
-_INNER_MARK = re.compile(r"([^\W\d_]+)\s+\d{1,2}\s*(?=,|[A-Z][a-z]+ )")
+_INNER_MARK = re.compile(r"(?<![^\W\d_])([^\W\d_]+)\s+\d{1,2}\s*(?=,|[A-Z][a-z]+ )")
 _FULL_STOP = re.compile(r"(\b[^\W\d_]{5,})\.\s+(?=[^\W\d_a-z])")
 _LEADING = re.compile(
     r"^(?:(?:and|et|und|the|at|from|of|in|&|(?:now|currently|presently|also|on leave) (?:at|from)"
@@ -45,8 +45,7 @@ _MARKED = re.compile(r"\s*\x00\d+\x00\s*")
 _DIGIT = re.compile(r"\s\d")
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
+class Part(NamedTuple):
     """A segment, and the acronyms that stood in parentheses behind it."""
 
     text: str
@@ -73,7 +72,7 @@ def split_text(text: str) -> list[Part]:
             parts.append(Part(own, tuple(m for m in marks if ACRONYM.fullmatch(m))))
         for mark in marks:
             if not ACRONYM.fullmatch(mark):
-                parts.extend(Part(p) for p in (x.strip(" .-") for x in _BREAK.split(mark)) if len(p) > 1)
+                parts.extend(Part(p) for p in (x.strip(" .-") for x in _broken(mark)) if len(p) > 1)
     return _join_company_suffix(parts)
 
 
@@ -88,7 +87,13 @@ def _pieces(text: str) -> list[str]:
         text = _INNER_MARK.sub(_comma_for_mark, text)
     if "." in text:
         text = _FULL_STOP.sub(_comma_for_stop, text)
-    return [piece for part in _BREAK.split(text) for piece in _parted(part)]
+    return [piece for part in _broken(text) for piece in _parted(part)]
+
+
+def _broken(text: str) -> list[str]:
+    """A text without the marks that part segments, and the blanks around them."""
+    *before, last = _BREAK.split(text)
+    return [*[part.rstrip() for part in before], last]
 
 
 @lru_cache(maxsize=1 << 16)
@@ -130,7 +135,7 @@ def _join_company_suffix(parts: list[Part]) -> list[Part]:
     for part in parts:
         keys = keys_of(part.text) if len(part.text) < 14 else ()
         if joined and len(keys) == 1 and words.get(keys[0]) == "company":
-            joined[-1] = replace(joined[-1], text=f"{joined[-1].text}, {part.text}")
+            joined[-1] = joined[-1]._replace(text=f"{joined[-1].text}, {part.text}")
         else:
             joined.append(part)
     return joined

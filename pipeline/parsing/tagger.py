@@ -8,18 +8,18 @@ algorithm (a linear-chain conditional random field, Lafferty et al. 2001).
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from importlib.resources import files
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from numpy.lib.stride_tricks import sliding_window_view
 
 from pipeline.errors import UsageError
-from pipeline.parsing.features import Tokens, name_features, segment_features, word_features
+from pipeline.parsing.features import SEGMENTS, Tokens, name_features, segment_features, word_features
+from pipeline.parsing.marking import NAMES
 
 Float32s = npt.NDArray[np.float32]
 Int64s = npt.NDArray[np.int64]
@@ -31,12 +31,13 @@ WEIGHTS_FILE = "model.safetensors"
 _FORMAT = "affiliation-tagger-2"
 #: Tokens beyond the first layer's two on either side are reached in steps of these.
 DILATIONS = (2, 4, 8)
-_FIRST_REACH = 2
-#: Rows of zeros between two texts: as far as any layer reaches.
-GAP = max(DILATIONS)
 #: Stands for minus infinity: an organisation does not begin inside.
 FORBIDDEN = -1e4
-_CHUNK = 512
+#: Tokens worked on at a time, those that fill short texts up to the length of the longest counted: what they
+#: need fits the cache of a core.
+_LOT = 4096
+#: Words whose vectors are kept: 25 MB.
+_KEPT_WORDS = 200_000
 
 
 def allowed() -> tuple[Float32s, Float32s]:
@@ -45,39 +46,6 @@ def allowed() -> tuple[Float32s, Float32s]:
     between[[OTHER, UNIT, PLACE], INSIDE] = FORBIDDEN
     start[INSIDE] = FORBIDDEN
     return between, start
-
-
-@dataclass(frozen=True)
-class Layout:
-    """Texts one after the other with `GAP` rows of zeros around each.
-
-    Attributes:
-        first, n_tokens: row and number of the tokens of each text, int64.
-        mask: 1 for rows of tokens, 0 between, float32, shape (n_rows, 1).
-    """
-
-    first: Int64s
-    n_tokens: Int64s
-    mask: Float32s
-
-    @classmethod
-    def of(cls, n_tokens: Sequence[int]) -> Layout:
-        """Numbers of tokens to where they lie."""
-        counts = np.array(n_tokens, np.int64)
-        first = GAP + np.concatenate([[0], np.cumsum(counts + GAP)[:-1]]).astype(np.int64)
-        mask = np.zeros((int(counts.sum()) + GAP * (len(counts) + 1), 1), np.float32)
-        mask[_rows(first, counts)] = 1
-        return cls(first, counts, mask)
-
-    @property
-    def rows(self) -> Int64s:
-        """The rows of all tokens, in order."""
-        return _rows(self.first, self.n_tokens)
-
-
-def _rows(first: Int64s, counts: Int64s) -> Int64s:
-    starts = np.repeat(first - np.concatenate([[0], np.cumsum(counts)[:-1]]), counts)
-    return np.asarray(starts + np.arange(int(counts.sum())), np.int64)
 
 
 class Tagger:
@@ -92,6 +60,10 @@ class Tagger:
         between, start = allowed()
         self._between: Float32s = arrays["between"] + between
         self._start: Float32s = arrays["start"] + start
+        n = self.n_buckets
+        self._segments = self._sums([segment_features(number, n) for number in range(len(SEGMENTS))])
+        self._names = self._sums([name_features(number, n) for number in range(len(NAMES))])
+        self._words: dict[str, Float32s] = {}
 
     @property
     def n_buckets(self) -> int:
@@ -108,54 +80,54 @@ class Tagger:
         shipped = files("pipeline") / "models" / "parser"
         return _load(Path(str(shipped)) if folder is None else Path(folder).expanduser())
 
-    def spans(self, texts: Sequence[Tokens]) -> list[list[tuple[int, int]]]:
-        """Texts' tokens to the organisations in each: start and end, in order."""
-        found: list[list[tuple[int, int]]] = [[] for _ in texts]
-        # Texts of like length together: the search for the best tags runs as long as the longest of them.
-        order = sorted((n for n, t in enumerate(texts) if t.span), key=lambda n: len(texts[n].span))
-        for chunk in _chunks(order):
-            for n, tags in zip(chunk, self._tags([texts[n] for n in chunk]), strict=True):
-                found[n] = _spans(tags, texts[n].span)
-        return found
+    def spans(self, tokens: Tokens) -> list[list[tuple[int, int]]]:
+        """The tokens of texts to the organisations in each text: start and end, in order."""
+        vectors, tags = self._vectors(tokens), np.zeros(len(tokens.word), np.int64)
+        for texts in _lots(tokens.n_tokens):
+            n_tokens = tokens.n_tokens[texts]
+            at = tokens.first[texts][:, None] + np.arange(int(n_tokens[-1]))
+            mask = np.arange(at.shape[1]) < n_tokens[:, None]
+            # Behind the end of a text stand tokens of the next one, which the mask blots out.
+            state = vectors[np.minimum(at, len(vectors) - 1)] * mask[:, :, None]
+            logits = self._logits(state, mask[:, :, None].astype(np.float32))
+            tags[at[mask]] = best_tags(logits, n_tokens, self._between, self._start)[mask]
+        return _spans(tags, tokens)
 
-    def _tags(self, texts: Sequence[Tokens]) -> list[list[int]]:
-        layout = Layout.of([len(t.span) for t in texts])
-        logits = self._logits(self._vectors(texts), layout)
-        width = int(layout.n_tokens.max())
-        at = np.minimum(np.arange(width), layout.n_tokens[:, None] - 1) + layout.first[:, None]
-        tags = best_tags(logits[at], layout.n_tokens, self._between, self._start)
-        return [row[:n] for row, n in zip(tags.tolist(), layout.n_tokens.tolist(), strict=True)]
-
-    def _vectors(self, texts: Sequence[Tokens]) -> Float32s:
+    def _vectors(self, tokens: Tokens) -> Float32s:
         """The sums of the vectors of each token's features, shape (n_tokens, dimensions)."""
-        n = self.n_buckets
-        words = self._look_up([w for t in texts for w in t.word], lambda key: word_features(key, n))
-        segments = self._look_up([s for t in texts for s in t.segment], lambda key: segment_features(key, n))
-        names = self._look_up([k for t in texts for k in t.name], lambda key: name_features(key, n))
-        return words + segments + names
+        # Words come back in other texts. Threads that do this at once do some of it twice, and no harm.
+        known = self._words if len(self._words) < _KEPT_WORDS else {}
+        missing = [word for word in tokens.words if word not in known]
+        known.update(
+            zip(missing, self._sums([word_features(w, self.n_buckets) for w in missing]), strict=True)
+        )
+        self._words = known
+        words = np.array([known[word] for word in tokens.words], np.float32).reshape(-1, self._table.shape[1])
+        return words[tokens.word] + self._segments[tokens.segment] + self._names[tokens.name]
 
-    def _look_up(self, keys: Sequence[Any], features: Any) -> Float32s:
-        """Keys to the sums of their features' vectors, each distinct key summed once."""
-        number = {key: n for n, key in enumerate(dict.fromkeys(keys))}
-        lists = [features(key) for key in number]
-        sums = np.zeros((len(lists), self._table.shape[1]), np.float32)
-        filled = [n for n, values in enumerate(lists) if values]
+    def _sums(self, features: Sequence[Sequence[int]]) -> Float32s:
+        """Numbers of features to the sums of their vectors."""
+        sums = np.zeros((len(features), self._table.shape[1]), np.float32)
+        filled = [n for n, numbers in enumerate(features) if numbers]
         if filled:
-            starts = np.cumsum([0, *(len(lists[n]) for n in filled[:-1])])
-            flat = np.concatenate([lists[n] for n in filled])
+            starts = np.cumsum([0, *(len(features[n]) for n in filled[:-1])])
+            flat = np.fromiter(chain.from_iterable(features), np.int64)
             sums[filled] = np.add.reduceat(self._table[flat], starts, axis=0)
-        return sums[[number[key] for key in keys]]
+        return sums
 
-    def _logits(self, vectors: Float32s, layout: Layout) -> Float32s:
-        """Token vectors to logits, shape (n_rows, tags); rows between texts hold nothing of use."""
-        state = np.zeros((len(layout.mask), vectors.shape[1]), np.float32)
-        state[layout.rows] = vectors
+    def _logits(self, state: Float32s, mask: Float32s) -> Float32s:
+        """Token vectors of texts to logits, shape (texts, tokens, tags).
+
+        Args:
+            state: shape (texts, tokens, dimensions), 0 behind the end of a text.
+            mask: 1 for tokens, 0 behind the end of a text, shape (texts, tokens, 1).
+        """
         weight, bias = self._layers[0]
-        state = np.maximum(convolve(state, weight, 1) + bias, 0) * layout.mask
+        state = np.maximum(convolve(state, weight, 1) + bias, 0) * mask
         for (weight, bias), dilation in zip(self._layers[1:], DILATIONS, strict=True):
-            state = (state + np.maximum(convolve(state, weight, dilation) + bias, 0)) * layout.mask
-        logits: Float32s = state @ self.arrays["weight_out"] + self.arrays["bias_out"]
-        return logits
+            state = (state + np.maximum(convolve(state, weight, dilation) + bias, 0)) * mask
+        logits = state.reshape(-1, state.shape[2]) @ self.arrays["weight_out"] + self.arrays["bias_out"]
+        return np.asarray(logits.reshape(*state.shape[:2], -1), np.float32)
 
     def save(self, folder: str | Path) -> None:
         """Write the model file: the table with one byte a number and a scale for each row."""
@@ -170,12 +142,15 @@ class Tagger:
 
 
 def convolve(state: Float32s, weight: Float32s, dilation: int) -> Float32s:
-    """Rows to the sums of their neighbours' products, weight of shape (width, inputs, outputs)."""
-    reach = len(weight) // 2 * dilation
-    padded = np.pad(state, ((reach, reach), (0, 0)))
-    window = sliding_window_view(padded, 2 * reach + 1, axis=0)[:, :, ::dilation].swapaxes(1, 2)
-    product: Float32s = window.reshape(len(state), -1) @ weight.reshape(-1, weight.shape[2])
-    return product
+    """Tokens of texts to the sums of their neighbours' products, weight of shape (width, inputs, outputs)."""
+    n_texts, n_tokens, n_inputs = state.shape
+    window = np.zeros((n_texts, n_tokens, len(weight), n_inputs), np.float32)
+    for n in range(len(weight)):
+        ahead = (n - len(weight) // 2) * dilation
+        before, behind = max(-ahead, 0), max(ahead, 0)
+        window[:, before : max(n_tokens - behind, 0), n] = state[:, behind : max(n_tokens - before, 0)]
+    product: Float32s = window.reshape(n_texts * n_tokens, -1) @ weight.reshape(-1, weight.shape[2])
+    return product.reshape(n_texts, n_tokens, -1)
 
 
 def best_tags(logits: Float32s, n_tokens: Int64s, between: Float32s, start: Float32s) -> Int64s:
@@ -196,17 +171,32 @@ def best_tags(logits: Float32s, n_tokens: Int64s, between: Float32s, start: Floa
     return tags
 
 
-def _chunks(order: Sequence[int]) -> Iterator[Sequence[int]]:
-    return (order[start : start + _CHUNK] for start in range(0, len(order), _CHUNK))
+def _lots(n_tokens: Int64s) -> Iterator[Int64s]:
+    """Numbers of texts, those of like length together: shorter ones are filled up to the longest of a lot."""
+    order = np.argsort(n_tokens, kind="stable")
+    order = order[n_tokens[order] > 0]
+    begin = 0
+    for at, width in enumerate(n_tokens[order].tolist()):
+        if at > begin and (at + 1 - begin) * width > _LOT:
+            yield order[begin:at]
+            begin = at
+    if begin < len(order):
+        yield order[begin:]
 
 
-def _spans(tags: Sequence[int], tokens: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
-    found: list[tuple[int, int]] = []
-    for tag, (start, end) in zip(tags, tokens, strict=True):
-        if tag == FIRST:
-            found.append((start, end))
-        elif tag == INSIDE and found:
-            found[-1] = (found[-1][0], end)
+def _spans(tags: Int64s, tokens: Tokens) -> list[list[tuple[int, int]]]:
+    """From each first token of an organisation to the last one inside it."""
+    text_of = tokens.text_of
+    first = np.flatnonzero(tags == FIRST)
+    found: list[list[tuple[int, int]]] = [[] for _ in tokens.n_tokens]
+    if not len(first):
+        return found
+    # Of the tokens up to the next organisation, or the end of the text.
+    own = np.cumsum(tags == FIRST) - 1
+    is_inside = (tags == INSIDE) & (own >= 0) & (text_of == text_of[first[own]])
+    end = np.maximum.reduceat(np.where(is_inside | (tags == FIRST), tokens.end, 0), first)
+    for text, *span in zip(text_of[first].tolist(), tokens.start[first].tolist(), end.tolist(), strict=True):
+        found[text].append((span[0], span[1]))
     return found
 
 

@@ -16,6 +16,7 @@ from pipeline.errors import UsageError
 from pipeline.evaluation import read_gold
 from pipeline.evaluation.gold import NothingLabelledError
 from pipeline.parsing.features import Tokens, tokens_of
+from pipeline.parsing.marking import NameMarks
 from pipeline.parsing.parse import with_tagged
 from pipeline.parsing.reading import Reading, read
 from pipeline.parsing.tagger import Tagger
@@ -214,22 +215,19 @@ class Lookout:
 
     examples: list[Example]
     readings: list[Reading | None]
-    tokens: list[Tokens]
+    tokens: Tokens
 
     @classmethod
     def of(cls, found: Sequence[Example]) -> Lookout:
         """Examples to a lookout."""
         readings = [read(e.text) for e in found]
-        known = iter(tokens_of([r for r in readings if r]))
-        return cls(list(found), readings, [next(known) if r else Tokens([], [], [], []) for r in readings])
+        return cls(list(found), readings, tokens_of([r for r in readings if r]))
 
     def quality(self, tagger: Tagger) -> SpanQuality:
         """How well a tagger parses the examples."""
-        spans = tagger.spans(self.tokens)
-        chosen = [
-            [] if r is None else [x.text for x in (with_tagged(r, s) if s else r).chosen]
-            for r, s in zip(self.readings, spans, strict=True)
-        ]
+        spans, marks = iter(tagger.spans(self.tokens)), NameMarks.load()
+        tagged = [r and (with_tagged(r, s, marks) if (s := next(spans)) else r) for r in self.readings]
+        chosen = [[segment.text for segment in r.chosen] if r else [] for r in tagged]
         return span_quality(self.examples, chosen)
 
 

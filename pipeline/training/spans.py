@@ -75,7 +75,7 @@ def bare_names(record: dict[str, object]) -> list[tuple[str, Name]]:
     found = []
     for entry in cast("list[dict[str, object]]", record["names"]):
         value, types = _COUNTRY_BEHIND.sub("", str(entry["value"])), entry.get("types")
-        keys = tuple(keys_in(value))
+        keys = keys_in(value)
         is_short = len(keys) == 1 and len(keys[0]) <= _LONGEST_ACRONYM
         if keys:
             is_acronym = is_short or (isinstance(types, list) and "acronym" in types)
@@ -213,4 +213,4 @@ def span_quality(found: Sequence[Example], organizations: Sequence[Sequence[str]
 
 def _keys(text: str) -> tuple[str, ...]:
     keys = keys_in(text)
-    return tuple(keys[1:] if keys[:1] == ["the"] else keys)
+    return keys[1:] if keys[:1] == ("the",) else keys

@@ -3,18 +3,58 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
+import numpy.typing as npt
 
 from blocking.ngram_bag import quantised
 from pipeline.errors import UsageError
-from pipeline.parsing.tagger import DILATIONS, FORBIDDEN, TAGS, Layout, Tagger, allowed
+from pipeline.parsing.tagger import DILATIONS, FORBIDDEN, TAGS, Tagger, allowed
 from pipeline.training.loop import AveragedNetwork
 from pipeline.training.tags import UNKNOWN, Lesson
 
+Float32s = npt.NDArray[np.float32]
+Int64s = npt.NDArray[np.int64]
+
 #: Tokens on either side that the first layer sees, and that the others see.
 _WIDTHS = (5, *(3 for _ in DILATIONS))
+#: Rows of zeros between two texts: as far as any layer reaches.
+GAP = max(DILATIONS)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Texts one after the other with `GAP` rows of zeros around each.
+
+    Attributes:
+        first, n_tokens: row and number of the tokens of each text, int64.
+        mask: 1 for rows of tokens, 0 between, float32, shape (n_rows, 1).
+    """
+
+    first: Int64s
+    n_tokens: Int64s
+    mask: Float32s
+
+    @classmethod
+    def of(cls, n_tokens: Sequence[int]) -> Layout:
+        """Numbers of tokens to where they lie."""
+        counts = np.array(n_tokens, np.int64)
+        first = GAP + np.concatenate([[0], np.cumsum(counts + GAP)[:-1]]).astype(np.int64)
+        mask = np.zeros((int(counts.sum()) + GAP * (len(counts) + 1), 1), np.float32)
+        mask[_rows(first, counts)] = 1
+        return cls(first, counts, mask)
+
+    @property
+    def rows(self) -> Int64s:
+        """The rows of all tokens, in order."""
+        return _rows(self.first, self.n_tokens)
+
+
+def _rows(first: Int64s, counts: Int64s) -> Int64s:
+    starts = np.repeat(first - np.concatenate([[0], np.cumsum(counts)[:-1]]), counts)
+    return np.asarray(starts + np.arange(int(counts.sum())), np.int64)
 
 
 class Shape(Protocol):

@@ -48,27 +48,32 @@ def lessons_of(found: Sequence[Example], n_buckets: int, is_complete: bool) -> l
     told = [(e, read(e.text)) for e in found if e.spans or is_complete]
     read_as = [(e, r) for e, r in told if r is not None]
     tokens = tokens_of([r for _, r in read_as])
-    own = zip(read_as, tokens, strict=True)
-    return [_lesson(e, r, t, n_buckets, is_complete) for (e, r), t in own if t.span]
+    lessons = []
+    for number, (example, reading) in enumerate(read_as):
+        lists = _features(tokens, number, n_buckets)
+        if lists:
+            starts = np.cumsum([0, *map(len, lists)])[:-1].astype(np.int64)
+            tags = tags_of(example, reading, tokens.spans(number), is_complete)
+            lessons.append(Lesson(np.concatenate(lists).astype(np.int64), starts, tags))
+    return lessons
 
 
-def _lesson(example: Example, reading: Reading, tokens: Tokens, n_buckets: int, is_complete: bool) -> Lesson:
-    seen = zip(tokens.word, tokens.segment, tokens.name, strict=True)
-    lists = [
+def _features(tokens: Tokens, text: int, n_buckets: int) -> list[tuple[int, ...]]:
+    """The numbers of the features of each token of a text."""
+    own = slice(tokens.first[text], tokens.first[text + 1])
+    numbers = (tokens.word[own].tolist(), tokens.segment[own].tolist(), tokens.name[own].tolist())
+    return [
         (
-            *word_features(word, n_buckets),
+            *word_features(tokens.words[word], n_buckets),
             *segment_features(segment, n_buckets),
             *name_features(name, n_buckets),
         )
-        for word, segment, name in seen
+        for word, segment, name in zip(*numbers, strict=True)
     ]
-    starts = np.cumsum([0, *map(len, lists)])[:-1].astype(np.int64)
-    tags = tags_of(example, reading, tokens, is_complete)
-    return Lesson(np.concatenate(lists).astype(np.int64), starts, tags)
 
 
-def tags_of(example: Example, reading: Reading, tokens: Tokens, is_complete: bool) -> Int64s:
-    """The tags of a text's tokens.
+def tags_of(example: Example, reading: Reading, tokens: Sequence[Span], is_complete: bool) -> Int64s:
+    """The tags of a text's tokens, of which it takes where they stand.
 
     Aligned names are organisations. Where labels that could not be aligned are as many as the rules'
     organisations elsewhere in the text, those are taken for them. Where every label is accounted for, nothing
@@ -87,18 +92,18 @@ def tags_of(example: Example, reading: Reading, tokens: Tokens, is_complete: boo
     is_known = (
         added is not None if is_complete else n_missing == 0 and len(reading.chosen) == example.n_labels
     )
-    tags = np.full(len(tokens.span), OTHER if is_known else UNKNOWN, np.int64)
-    for n, (start, end) in enumerate(tokens.span):
+    tags = np.full(len(tokens), OTHER if is_known else UNKNOWN, np.int64)
+    for n, (start, end) in enumerate(tokens):
         if end - start == 1 and not example.text[start:end].isalnum():
             tags[n] = OTHER
     for piece in reading.pieces:
         known = _tag_of(piece, is_known)
         if known != UNKNOWN:
-            _mark(tags, tokens.span, (piece.start, piece.end), known, known)
+            _mark(tags, tokens, (piece.start, piece.end), known, known)
     for span in [*unclear, *unsure]:
-        _mark(tags, tokens.span, span, UNKNOWN, UNKNOWN)
+        _mark(tags, tokens, span, UNKNOWN, UNKNOWN)
     for span in [*((p.start, p.end) for p in added or ()), *own]:
-        _mark(tags, tokens.span, span, FIRST, INSIDE)
+        _mark(tags, tokens, span, FIRST, INSIDE)
     return tags
 
 

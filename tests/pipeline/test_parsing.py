@@ -9,6 +9,7 @@ from pipeline.cleaning import clean
 from pipeline.errors import UsageError
 from pipeline.folding import fold_values
 from pipeline.parsing import ParsingSettings, parse, parse_text
+from pipeline.parsing.marking import NameMarks
 from pipeline.parsing.parse import with_tagged
 from pipeline.parsing.reading import read
 from pipeline.records import MAIN
@@ -186,7 +187,7 @@ def test_what_the_tagger_takes_for_the_main_name_has_to_be_known(
     assert reading is not None
     assert reading.main is not None
     at = text.index(tagged)
-    found = with_tagged(reading, [(at, at + len(tagged))])
+    found = with_tagged(reading, [(at, at + len(tagged))], NameMarks.load())
     assert found.main is not None
     assert found.main.text == (main or reading.main.text)
     assert found.chosen == [found.main]

@@ -19,9 +19,10 @@ from hypothesis import strategies as st
 from pipeline.cli import main
 from pipeline.errors import UsageError
 from pipeline.parsing import ParsingSettings, parse_text
-from pipeline.parsing.features import Tokens, is_known, tokens_of
-from pipeline.parsing.reading import read
-from pipeline.parsing.tagger import FIRST, INSIDE, TAGS, WEIGHTS_FILE, Layout, Tagger, allowed, best_tags
+from pipeline.parsing.features import Tokens, tokens_of
+from pipeline.parsing.marking import NAMES, NameMarks
+from pipeline.parsing.reading import Reading, read
+from pipeline.parsing.tagger import FIRST, INSIDE, TAGS, WEIGHTS_FILE, Tagger, allowed, best_tags
 from pipeline.training.loop import CHECKPOINT
 from pipeline.training.parser import LabelFiles, ParserRecipe, train_parser
 from pipeline.training.spans import Example, HeldNames, Name, align, span_quality
@@ -194,7 +195,7 @@ def test_the_recipe_in_the_package_fits_the_tagger_in_the_package() -> None:
 
 def test_the_network_gives_the_logits_that_numpy_gives() -> None:
     pytest.importorskip("torch")
-    from pipeline.training.tagger_network import Network
+    from pipeline.training.tagger_network import Layout, Network
 
     network = Network(RECIPE)
     texts = ["Dept. of Physics, University of Oxford, UK", "CNRS", "Zarquon; University of Porto, Portugal"]
@@ -202,14 +203,20 @@ def test_the_network_gives_the_logits_that_numpy_gives() -> None:
     layout = Layout.of([len(x.tags) for x in batch])
     expected = network.logits(batch, layout).detach().numpy()
     tagger = Tagger(network.tagger().arrays)
-    found = tagger._logits(tagger._vectors([tokens(t) for t in texts]), layout)
+    own = tokens(texts)
+    found = [
+        tagger._logits(vectors[None], np.ones((1, len(vectors), 1), np.float32))[0]
+        for vectors in np.split(tagger._vectors(own), own.first[1:-1])
+    ]
     # The table is kept in one byte a number.
-    np.testing.assert_allclose(found[layout.rows], expected[layout.rows], atol=0.02)
+    np.testing.assert_allclose(np.concatenate(found), expected[layout.rows], atol=0.02)
 
 
-def tokens(text: str) -> Tokens:
-    reading = read(text)
-    return tokens_of([reading])[0] if reading else Tokens([], [], [], [])
+def tokens(texts: list[str]) -> Tokens:
+    """The tokens of texts; of those that the rules take for places only, as if they were blank."""
+    blank = read("x")
+    assert blank is not None
+    return tokens_of([read(text) or blank._replace(text="", pieces=[], chosen=[]) for text in texts])
 
 
 # The tagger in the package.
@@ -276,24 +283,25 @@ TEXTS = st.lists(st.sampled_from(WORDS), max_size=12).map(" ".join)
 @settings(deadline=None)
 @given(st.lists(TEXTS | st.text(max_size=60), max_size=8))
 def test_spans_are_tokens_in_order_whatever_stands_beside_the_text(texts: list[str]) -> None:
-    tagger, own = Tagger.load(), [tokens(t) for t in texts]
+    tagger, own = Tagger.load(), tokens(texts)
     found = tagger.spans(own)
     assert len(found) == len(texts)
-    for spans, text in zip(found, own, strict=True):
-        starts, ends = {s for s, _ in text.span}, {e for _, e in text.span}
+    for n, spans in enumerate(found):
+        starts, ends = {s for s, _ in own.spans(n)}, {e for _, e in own.spans(n)}
         assert all(s in starts and e in ends and s < e for s, e in spans)
         assert all(a[1] <= b[0] for a, b in pairwise(spans))
-    assert tagger.spans(own[::-1])[::-1] == found
-    assert [tagger.spans([t])[0] for t in own] == found
+    assert tagger.spans(tokens(texts[::-1]))[::-1] == found
+    assert [tagger.spans(tokens([t]))[0] for t in texts] == found
 
 
 @settings(deadline=None)
 @given(TEXTS | st.text(max_size=80))
 def test_every_token_stands_where_it_is_written(text: str) -> None:
-    found = tokens(text)
-    assert [text[s:e] for s, e in found.span] == found.word
-    assert len(found.segment) == len(found.span)
-    rest = "".join(text[a[1] : b[0]] for a, b in pairwise(found.span))
+    found = tokens([text, text])
+    assert found.spans(0) == found.spans(1)
+    assert found.n_tokens.sum() == len(found.word) == len(found.segment) == len(found.name)
+    assert [text[s:e] for s, e in found.spans(0)] == [found.words[w] for w in found.word[: found.first[1]]]
+    rest = "".join(text[a[1] : b[0]] for a, b in pairwise(found.spans(0)))
     assert not rest.strip()
 
 
@@ -343,10 +351,18 @@ def tagged(text: str, names: list[str], n: int, is_complete: bool = True) -> dic
     spans = tuple(((text.index(name), text.index(name) + len(name)),) for name in names)
     reading = read(text)
     assert reading is not None
-    own = tokens_of([reading])[0]
-    return dict(
-        zip(own.word, tags_of(Example(text, n, spans), reading, own, is_complete).tolist(), strict=True)
-    )
+    return by_word(text, tags_of(Example(text, n, spans), reading, spans_of(reading), is_complete).tolist())
+
+
+def spans_of(reading: Reading) -> list[tuple[int, int]]:
+    return tokens_of([reading]).spans(0)
+
+
+def by_word(text: str, values: list[int]) -> dict[str, int]:
+    """The words of a text to what is known of each, the last time where one stands twice."""
+    reading = read(text)
+    assert reading is not None
+    return dict(zip((text[a:b] for a, b in spans_of(reading)), values, strict=True))
 
 
 def test_tags_tell_what_the_labels_tell() -> None:
@@ -376,13 +392,12 @@ def test_what_was_set_aside_by_organisation_is_not_taken_for_none() -> None:
     assert [text[a:b] for a, b in unsure] == ["Law"]
     reading = read(text)
     assert reading is not None
-    (own,) = tokens_of([reading])
     at = text.index("University")
     spans = (((at, at + len("University of Porto")),),)
     found = {}
     for held in ((), tuple(sure)):
-        tags = tags_of(Example(text, 1, spans, held=held), reading, own, True)
-        found[bool(held)] = dict(zip(own.word, tags.tolist(), strict=True))
+        tags = tags_of(Example(text, 1, spans, held=held), reading, spans_of(reading), True)
+        found[bool(held)] = by_word(text, tags.tolist())
     assert found[False]["Zarquon"] not in (FIRST, INSIDE)
     assert (found[True]["Zarquon"], found[True]["Trust"]) == (FIRST, INSIDE)
 
@@ -391,9 +406,8 @@ def test_a_label_is_looked_for_by_what_is_spelt_like_it() -> None:
     text = "Faculty of Law, CNRS, Porto University, Portugal"
     reading = read(text)
     assert reading is not None
-    (own,) = tokens_of([reading])
     example = Example(text, 1, (), ((Name(("universidade", "do", "porto"), False),),))
-    tags = dict(zip(own.word, tags_of(example, reading, own, True).tolist(), strict=True))
+    tags = by_word(text, tags_of(example, reading, spans_of(reading), True).tolist())
     assert (tags["Porto"], tags["University"]) == (FIRST, INSIDE)
     assert tags["CNRS"] not in (FIRST, INSIDE, UNKNOWN)
 
@@ -424,12 +438,16 @@ def test_known_names_are_marked_where_they_stand() -> None:
         read(t) for t in ("Laboratoire Zarquon, Université de Lille, CNRS, IRSTEA, France", "Zarquon", "")
     ]
     found = tokens_of([r for r in readings if r])
-    names = {w: n for w, n in zip(found[0].word, found[0].name, strict=True) if n}
+    said = [(found.words[w], NAMES[n]) for w, n in zip(found.word, found.name, strict=True)]
+    names = {w: key for w, key in said[: found.first[1]] if key}
     assert (names["Université"][0], names["Lille"][0], names["CNRS"][0]) == ("run", "run", "run")
-    assert names["Université"][-1] == names["IRSTEA"][-1] == "here"
+    assert names["Université"][4:] == ("here", True, False)
+    assert names["Lille"][4:] == ("here", False, True)
+    assert names["IRSTEA"][-1] == "here"
     assert names["IRSTEA"][:2] == ("one", True)
     assert "Zarquon" not in names
-    assert found[1].name == [()]
-    assert is_known("Université de Lille")
-    assert not is_known("Zarquon of Nowhere")
-    assert not is_known("")
+    assert said[found.first[1] :] == [("Zarquon", ())]
+    marks = NameMarks.load()
+    assert marks.is_known("Université de Lille")
+    assert not marks.is_known("Zarquon of Nowhere")
+    assert not marks.is_known("")
