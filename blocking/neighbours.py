@@ -156,11 +156,13 @@ def nearest_rows(
     at_least("n_neighbours", n_neighbours, 1)
     ids = np.full((len(queries), n_neighbours), -1, np.int64)
     similarities = np.zeros((len(queries), n_neighbours), np.float32)
-    rows, asked = (np.flatnonzero(np.linalg.norm(v, axis=1) > 0) for v in (corpus, queries))
+    rows, asked = (np.flatnonzero(v.any(axis=1)) for v in (corpus, queries))
     if not len(rows) or not len(asked):
         return ids, similarities
     wanted = min(n_neighbours, len(rows))
-    found, cosine, _ = _search_faiss(corpus[rows], queries[asked], wanted, settings, on_progress)
+    # Tens of thousands of rows are not copied for nothing.
+    used, queries = (v if len(v) == len(i) else v[i] for v, i in ((corpus, rows), (queries, asked)))
+    found, cosine, _ = _search_faiss(used, queries, wanted, settings, on_progress)
     ranked = np.where(found < 0, np.float32(-np.inf), cosine)
     order = np.lexsort((found, -ranked))
     found, ranked = np.take_along_axis(found, order, 1), np.take_along_axis(ranked, order, 1)

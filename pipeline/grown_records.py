@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pipeline.consolidation import Consolidated, Institution, entity_id, institutions_of, membership
+from pipeline.consolidation import Consolidated, entity_id, institutions_of, membership
 from pipeline.index.columns import forms_of, id_number, mentions_of
 from pipeline.records import Affiliations, Int64s, Matches
 from pipeline.rows import list_of
 from pipeline.settings import Settings
-from pipeline.tables import RunFrames, institutions_of_frame
+from pipeline.tables import RunFrames
 
 if TYPE_CHECKING:
+    import pandas as pd
     import pyarrow as pa
 
 
@@ -67,7 +68,7 @@ class Rows:
 class Known:
     """What the run knows of its institutions: records, the record of each row (−1: new), their sizes."""
 
-    records: list[Institution]
+    records: pd.DataFrame
     of_row: Int64s
     size: Int64s
     counts: Int64s
@@ -75,18 +76,17 @@ class Known:
     @classmethod
     def of(cls, row: Rows, old: RunFrames) -> Known:
         """The records of a run whose mentions are among the rows."""
-        records = institutions_of_frame(old.institutions)
-        number = {r.entity_id: i for i, r in enumerate(records)}
+        number = {entity: i for i, entity in enumerate(old.institutions["entity_id"])}
         of_row, counts = np.full(len(row), -1, np.int64), np.zeros(len(row), np.int64)
         of_row[row.old] = [number[e] for e in old.mentions["entity_id"]]
         counts[row.old] = old.mentions["n_occurrences"]
-        return cls(records, of_row, np.bincount(of_row[row.old], minlength=len(records)), counts)
+        return cls(old.institutions, of_row, np.bincount(of_row[row.old], minlength=len(number)), counts)
 
     @classmethod
-    def nothing(cls, row: Rows) -> Known:
+    def nothing(cls, row: Rows, old: RunFrames) -> Known:
         """No record: with a registry, one may change although its members are the same."""
-        none = np.empty(0, np.int64)
-        return cls([], np.full(len(row), -1, np.int64), none, np.zeros(len(row), np.int64))
+        none, is_new = np.empty(0, np.int64), np.full(len(row), -1, np.int64)
+        return cls(old.institutions.iloc[:0], is_new, none, np.zeros(len(row), np.int64))
 
     def unchanged(self, label: Int64s, counts: Int64s) -> Int64s:
         """For each cluster the record that it is still, −1 where a member or a count is another."""
@@ -100,19 +100,38 @@ class Known:
         return np.where(is_same, least, -1)
 
 
+@dataclass(frozen=True)
+class GrownRecords:
+    """Institutions of a run that grew.
+
+    Attributes:
+        changed: every mention with its institution, but records of those only that are new or changed.
+        kept: rows of the run's records that still hold.
+    """
+
+    changed: Consolidated
+    kept: pd.DataFrame
+
+    def frame(self, changed: pd.DataFrame) -> pd.DataFrame:
+        """Both kinds of records, `changed` as `institutions_frame` has them, in the order of a run."""
+        import pandas as pd
+
+        both = pd.concat([f for f in (self.kept, changed) if len(f)] or [changed], ignore_index=True)
+        order = ["n_occurrences", "n_mentions", "entity_id"]
+        return both.sort_values(order, ascending=[False, False, True], ignore_index=True)
+
+
 def consolidated(
     row: Rows, matches: Matches, label: Int64s, known: Known, settings: Settings
-) -> Consolidated:
+) -> GrownRecords:
     """Clusters to institutions: the old records, and new ones where members changed."""
     table, string = row.table, row.affiliation
     mean, best = membership(len(table), matches, label)
     same = known.unchanged(label, table.column("n_occurrences").to_numpy())
     confidence = np.bincount(label, mean) / np.bincount(label) if len(label) else np.empty(0)
-    record = {}
-    for c, i in enumerate(same.tolist()):
-        if i >= 0:
-            own, sure = known.records[i], float(confidence[c])
-            record[c] = own if own.confidence == sure else replace(own, confidence=sure)
+    kept = known.records.iloc[same[same >= 0]].assign(confidence=confidence[same >= 0])
+    entity = np.full(len(same), None, object)
+    entity[same >= 0] = kept["entity_id"]
     # Mentions are numbered within their strings, so that strings come whole.
     rows = np.flatnonzero(np.isin(string, string[same[label] < 0]))
     part, cluster_of = table.take(rows), label[rows]
@@ -127,11 +146,12 @@ def consolidated(
         (mean[rows], best[rows]),
         settings.canonical,
     )
-    taken = {r.entity_id for r in record.values()}
+    taken, records = set(kept["entity_id"]), []
     for group, one in zip(groups, made, strict=True):
-        record[int(cluster_of[group[0]])] = replace(one, entity_id=_unused(one.entity_id, taken))
-    entity = [record[c].entity_id for c in label.tolist()]
-    return Consolidated(list(record.values()), list_of(table.column("mention_id")), entity, mean)
+        records.append(replace(one, entity_id=_unused(one.entity_id, taken)))
+        entity[cluster_of[group[0]]] = records[-1].entity_id
+    ids = list_of(table.column("mention_id"))
+    return GrownRecords(Consolidated(records, ids, entity[label].tolist(), mean), kept)
 
 
 def _unused(name: str, taken: set[str]) -> str:

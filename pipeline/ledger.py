@@ -19,6 +19,7 @@ import numpy as np
 from pipeline.consolidation import Consolidated, entity_id
 from pipeline.errors import AffilError, UsageError
 from pipeline.records import Int64s
+from pipeline.rows import list_of, parquet_table
 from pipeline.run_folder import read_manifest
 from pipeline.writing import write_parquet
 
@@ -218,25 +219,25 @@ class Generation:
             UsageError: the folder is no finished run, or a table of it cannot be read.
         """
         import pyarrow as pa
-        import pyarrow.parquet as pq
+        import pyarrow.compute as pc
 
         root = Path(run)
         manifest = read_manifest(root)
         if manifest is None:
             raise UsageError(f"{root} is no finished run; give the output folder of `affil resolve`")
         try:
-            mentions = pq.read_table(root / "mentions.parquet", columns=["mention_id", "entity_id"])
-            known = pq.read_table(root / "institutions.parquet", columns=["entity_id", "preferred_name"])
+            mentions = parquet_table(root / "mentions.parquet", ["mention_id", "entity_id"])
+            known = parquet_table(root / "institutions.parquet", ["entity_id", "preferred_name"])
             has_ledger = (root / LEDGER).is_file()
-            ledger = pq.read_table(root / LEDGER, schema=schema()) if has_ledger else schema().empty_table()
+            ledger = parquet_table(root / LEDGER) if has_ledger else schema().empty_table()
         except (OSError, pa.ArrowException) as error:
             reason = " ".join(str(error).split())[:200]
             raise UsageError(f"{root}: a table is missing or broken ({reason}); run again") from error
-        names = dict(zip(*(known.column(c).to_pylist() for c in known.column_names), strict=True))
-        mention_id, entity = (mentions.column(c).to_pylist() for c in mentions.column_names)
+        names = dict(zip(*(list_of(known.column(c)) for c in known.column_names), strict=True))
+        mention_id, entity = (list_of(mentions.column(c)) for c in mentions.column_names)
         members = Members(mention_id, entity, names)
-        rows = zip(*(ledger.column(c).to_pylist() for c in ("event", "entity_id", "other_id")), strict=True)
-        merged = {source: target for event, source, target in rows if event == MERGED}
+        gone = ledger.filter(pc.equal(ledger.column("event"), MERGED))
+        merged = dict(zip(*(list_of(gone.column(c)) for c in ("entity_id", "other_id")), strict=True))
         number = int(manifest.get("generation", 0))
         return cls(members, ledger, number, str(manifest.get("fingerprint", "")), merged)
 

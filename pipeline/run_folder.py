@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.checkpoints import own_version
 from pipeline.errors import AffilError, UsageError
+from pipeline.rows import parquet_table
 from pipeline.settings import Settings
 from pipeline.tables import TABLES, RunFrames, schema_of
 from pipeline.writing import write_csv, write_frame, write_json, write_text
@@ -156,7 +157,6 @@ def read_frames(folder: str | Path) -> RunFrames:
     Raises:
         UsageError: the folder is no finished run, or a table of it cannot be read.
     """
-    import pandas as pd
     import pyarrow as pa
 
     root = Path(folder)
@@ -165,11 +165,10 @@ def read_frames(folder: str | Path) -> RunFrames:
     try:
         # Millions of pairs name each mention many times over: kept as categories.
         repeated = {"pairs": ["left_mention_id", "right_mention_id"]}
-        frames = RunFrames(
-            *(pd.read_parquet(root / f"{t}.parquet", read_dictionary=repeated.get(t)) for t in TABLES)
-        )
-        more = {name: root / f"{name}.parquet" for name in ("judgements", "timeline")}
-        return replace(frames, **{name: pd.read_parquet(p) for name, p in more.items() if p.exists()})
+        tables = {t: parquet_table(root / f"{t}.parquet", dictionary=repeated.get(t)) for t in TABLES}
+        more = [t for t in ("judgements", "timeline") if (root / f"{t}.parquet").exists()]
+        tables |= {t: parquet_table(root / f"{t}.parquet") for t in more}
+        return RunFrames(**{name: table.to_pandas() for name, table in tables.items()})
     except (OSError, pa.ArrowException) as error:
         reason = " ".join(str(error).split())[:200]
         raise UsageError(f"{root}: a table is missing or broken ({reason}); run again") from error

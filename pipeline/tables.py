@@ -87,31 +87,6 @@ def institutions_frame(found: Consolidated, *, has_registry: bool = False) -> pd
     return _frame(columns | _registry_columns(records) if has_registry else columns)
 
 
-def institutions_of_frame(frame: pd.DataFrame) -> list[Institution]:
-    """Rows of `institutions_frame` back to records, without what a registry says."""
-    texts = ("entity_id", "preferred_name", "city", "region", "country_code")
-    columns: dict[str, Any] = {
-        name: frame[name].astype(object).where(frame[name].notna(), None).tolist() for name in texts
-    }
-    several = ("variant_names", "variant_counts", "acronyms")
-    columns |= {name: [tuple(v) for v in frame[name]] for name in several}
-    names = ("n_mentions", "n_occurrences", "confidence", "has_organization")
-    columns |= {name: frame[name].tolist() for name in names}
-    columns["weakest_link"] = [None if w != w else w for w in frame["weakest_link"].tolist()]
-    columns["sources"] = [_sources(own) for own in frame["provenance"]]
-    rows = zip(*columns.values(), strict=True)
-    return [Institution(**dict(zip(columns, row, strict=True))) for row in rows]
-
-
-def _sources(provenance: Sequence[str]) -> dict[str, tuple[str, ...]]:
-    """`column=source` lines by their column."""
-    found: dict[str, tuple[str, ...]] = {}
-    for line in provenance:
-        column, _, source = line.partition("=")
-        found[column] = (*found.get(column, ()), source)
-    return found
-
-
 def _registry_columns(records: Sequence[Institution]) -> dict[str, Any]:
     """What the registry says of each institution, null or empty where it is none of its records."""
     import pandas as pd
