@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from blocking import engine
 from pipeline.authorships import write_authorships
 from pipeline.clustering import KMEANS
 from pipeline.errors import UsageError
@@ -108,6 +109,7 @@ def run_add_job(
             "added": [*manifest.get("added", []), {"inputs": given, "content": content}],
             "generation": before.number + 1,
             "counts": grown.counts,
+            "engine": engine.current().description,
             "stages": log.stages,
             "seconds": log.seconds,
             "warnings": list(dict.fromkeys([*manifest.get("warnings", []), *fresh.warnings])),

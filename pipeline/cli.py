@@ -18,6 +18,7 @@ from typing import Any
 
 import click
 
+from pipeline.engine_options import engine_options
 from pipeline.errors import AffilError, UsageError
 from pipeline.growth_commands import add, diff, lookup, trace
 from pipeline.model_commands import models
@@ -28,7 +29,6 @@ from pipeline.train_commands import train
 CLUSTERERS = ("average", "hdbscan", "components", "kmeans")
 PUBLISHERS = ("openalex", "crossref", "datacite")
 DEVICES = ("auto", "cpu", "cuda")
-ENGINES = ("local", "ray")
 
 
 class _Commands(click.Group):
@@ -215,10 +215,7 @@ def main() -> None:
     callback=_keep_to,
     help="Memory to keep to where work can be cut into smaller pieces, such as 4GB.",
 )
-@click.option(
-    "--engine", type=click.Choice(ENGINES), default="local", show_default=True, help="What does the work."
-)
-@click.option("--ray-address", metavar="HOST:PORT", help="Ray cluster to use, or auto.  [default: one here]")
+@engine_options
 @click.option(
     "--into", metavar="ADDRESS", help="Database that gets the tables too: duckdb:///FILE, postgresql://…"
 )

@@ -9,6 +9,8 @@ from typing import Any
 
 import click
 
+from pipeline.engine_options import engine_options
+
 
 @click.command()
 @click.argument("run", type=click.Path(path_type=Path))
@@ -16,9 +18,18 @@ import click
 @click.option("--column", help="Column of the affiliation strings, if it has another name than in the run.")
 @click.option("--encoding", help="Encoding of text files (else detected).")
 @click.option("--again", is_flag=True, help="Add rows once more that were added before.")
+@engine_options
 @click.option("--json", "as_json", is_flag=True, help="Print JSON for scripts, no tables and no bars.")
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
-def add(run: Path, inputs: tuple[str, ...], as_json: bool, quiet: bool, **given: Any) -> None:
+def add(
+    run: Path,
+    inputs: tuple[str, ...],
+    engine: str,
+    ray_address: str | None,
+    as_json: bool,
+    quiet: bool,
+    **given: Any,
+) -> None:
     """Add rows to a finished run, without resolving its own again.
 
     INPUT is as for affil resolve, with the columns of the run's own input. New strings join institutions,
@@ -26,8 +37,10 @@ def add(run: Path, inputs: tuple[str, ...], as_json: bool, quiet: bool, **given:
     """
     from pipeline.add_job import run_add_job
     from pipeline.console import bars, print_summary
+    from pipeline.distributed import engine_named
 
-    with bars(not quiet and not as_json and sys.stderr.isatty()) as watch:
+    used = engine_named(engine, ray_address)
+    with used, bars(not quiet and not as_json and sys.stderr.isatty()) as watch:
         found = run_add_job(run, inputs, **given, watch=watch)
     if as_json:
         click.echo(json.dumps(vars(found) | {"folder": str(found.folder)}))

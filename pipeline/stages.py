@@ -19,10 +19,11 @@ from typing import Any, TypeVar
 
 import blocking
 from blocking.encoders import AUTO
-from pipeline.artefacts import Form
-from pipeline.checkpoints import FORMAT, StageStore, own_version
+from pipeline.artefacts import FOLDED, FORMS, Form, mentions_form
+from pipeline.checkpoints import FORMAT, Artefact, StageStore, own_version
 from pipeline.model_list import encoder_source, reranker_source
-from pipeline.records import Progress
+from pipeline.records import Forms, Mentions, Progress
+from pipeline.run_folder import STAGES
 from pipeline.scoring.score import FREQUENCIES
 from pipeline.settings import Settings
 from pipeline.stage_log import StageLog
@@ -115,6 +116,26 @@ class KeptStages(StageLog):
     def _values(self, section: str, but: frozenset[str]) -> dict[str, Any]:
         values = self.settings.to_dict()[section]
         return {key: value for key, value in values.items() if f"{section}.{key}" not in but}
+
+
+def kept_mentions(run: Path, settings: Settings) -> tuple[Mentions, Forms] | None:
+    """A finished run in, its mentions and their forms out, as its stages have them.
+
+    None where a stage was deleted, is damaged, or was made by other code or models than there are now.
+    """
+    store = StageStore(run / STAGES)
+    folded = store.last("fold rows")
+    if folded is None:
+        return None
+    log, kept = KeptStages(store=store, settings=settings, more={}), dict[str, Artefact]()
+    log._digests["fold rows"] = folded.digest
+    for name in ("clean", "parse", "normalize"):
+        found = store.find(name, log.fingerprint(name))
+        if found is None:
+            return None
+        kept[name], log._digests[name] = found, found.digest
+    strings = FOLDED.unpack(folded).affiliations
+    return mentions_form(strings).unpack(kept["parse"]), FORMS.unpack(kept["normalize"])
 
 
 def model_files(settings: Settings, section: str) -> list[Path]:

@@ -33,6 +33,7 @@ FLOORS = (
         "processes",
         "checkpoints",
         "distributed",
+        "engine_options",
         "ray_workers",
     ),
     (

@@ -15,6 +15,7 @@ from blocking.blocks import distinct_texts, unite
 from blocking.keys import ranges
 from blocking.neighbours import import_faiss, nearest_rows
 from blocking.pairs import Float32s
+from blocking.vectors import encoded
 from pipeline.index.columns import KEY_RULES, VIEWS
 from pipeline.index.store import Store
 from pipeline.records import Int64s
@@ -69,11 +70,11 @@ class Candidates:
         Mentions of the index count on from the new ones. `similarity` is the cosine in the first view.
         """
         n_new = len(next(iter(views.values())))
-        proposed, encoded = [], {}
+        proposed, vectors = [], {}
         for rule, column in views.items():
             texts = distinct_texts(column)
-            encoded[rule] = texts.number, self.encoder.encode(texts.texts)
-            found = self._nearest(rule, encoded[rule][1], breadth)
+            vectors[rule] = texts.number, encoded(self.encoder, texts.texts)
+            found = self._nearest(rule, vectors[rule][1], breadth)
             proposed.append(self._by_text(rule, texts.number, found, breadth.max_same_text))
         proposed += [self._by_key(rule, keys[rule], breadth.max_block) for rule in KEY_RULES if rule in keys]
         n_items = n_new + self.n_mentions
@@ -83,11 +84,11 @@ class Candidates:
         used = np.unique(np.concatenate([p.old for p in proposed]))
         text = self.store.array(f"text_{first}")[used]
         own, again = np.unique(text[text >= 0], return_inverse=True)
-        number, vectors = encoded[first]
+        number, fresh = vectors[first]
         row = np.full(self.n_mentions + n_new, -1, np.int64)
         row[:n_new] = number
-        row[n_new + used[text >= 0]] = len(vectors) + again
-        both = np.concatenate([vectors, self.vectors(first)[own].astype(np.float32)])
+        row[n_new + used[text >= 0]] = len(fresh) + again
+        both = np.concatenate([fresh, self.vectors(first)[own].astype(np.float32)])
         return unite(pairs, n_items, row, both)
 
     @property

@@ -37,6 +37,8 @@ from pipeline.rows import list_of, rows_from_values
 from pipeline.run_folder import INDEX, read_frames, read_manifest, read_settings
 from pipeline.scoring import PairRescorer, Vocabulary, frequencies, load_rescorer, score, token_frequencies
 from pipeline.settings import Settings
+from pipeline.stages import kept_mentions
+from pipeline.tables import RunFrames
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -304,9 +306,24 @@ def _by_institution(
 
 
 def _build(root: Path, settings: Settings, run: str, on_progress: Progress | None) -> Store:
-    """Read the strings of a run once more, and write what new ones are compared with."""
-
+    """Write what new strings are compared with, from the stages of a run where they are kept."""
     frames = read_frames(root)
+    mentions, forms = kept_mentions(root, settings) or _read_again(frames, settings, on_progress)
+    if mention_ids(mentions) != frames.mentions["mention_id"].tolist():
+        raise UsageError(f"{root}: this version reads its strings otherwise; resolve again")
+    table = mentions_table(mentions, forms)
+    return write_store(
+        root / INDEX,
+        with_institutions(table, frames.mentions, frames.institutions),
+        run,
+        load_named_encoder(settings.blocking, len(mentions)),
+    )
+
+
+def _read_again(
+    frames: RunFrames, settings: Settings, on_progress: Progress | None
+) -> tuple[Mentions, Forms]:
+    """Mentions of a run and their forms, from its strings."""
     strings = frames.mentions.drop_duplicates("affiliation_id")
     affiliations = Affiliations(
         strings["affiliation_id"].tolist(),
@@ -314,15 +331,7 @@ def _build(root: Path, settings: Settings, run: str, on_progress: Progress | Non
         strings["n_occurrences"].to_numpy(np.int64),
     )
     mentions = parse(clean(affiliations, settings.cleaning), settings.parsing, on_progress)
-    if mention_ids(mentions) != frames.mentions["mention_id"].tolist():
-        raise UsageError(f"{root}: this version reads its strings otherwise; resolve again")
-    table = mentions_table(mentions, normalize(mentions, settings.normalization))
-    return write_store(
-        root / INDEX,
-        with_institutions(table, frames.mentions, frames.institutions),
-        run,
-        load_named_encoder(settings.blocking, len(mentions)),
-    )
+    return mentions, normalize(mentions, settings.normalization)
 
 
 def with_institutions(

@@ -23,11 +23,13 @@ from pipeline.errors import UsageError
 from pipeline.folding import fold_values
 from pipeline.index import AffiliationIndex, candidates
 from pipeline.index.index import LOOKUP
+from pipeline.job import run_job
 from pipeline.normalization import normalize
 from pipeline.parsing import parse
+from pipeline.reading import ReadingSettings
 from pipeline.records import Forms
 from pipeline.registry import import_registry
-from pipeline.run_folder import INDEX
+from pipeline.run_folder import INDEX, STAGES
 from pipeline.scoring import Vocabulary
 from pipeline.settings import Settings
 
@@ -198,6 +200,21 @@ def test_an_index_of_another_run_is_made_again(copy: Path) -> None:
     assert (
         json.loads(head.read_text())["run"] == json.loads((copy / "manifest.json").read_text())["fingerprint"]
     )
+
+
+def test_what_a_run_kept_is_not_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run_job([str(EXAMPLE)], tmp_path / "run", reading=ReadingSettings(id_column="id"))
+    shutil.copytree(tmp_path / "run", tmp_path / "bare")
+    shutil.rmtree(tmp_path / "bare" / STAGES)
+    shutil.copytree(tmp_path / "run", tmp_path / "spoilt")
+    (tmp_path / "spoilt" / STAGES / "parse" / "mentions.parquet").write_bytes(b"")
+    monkeypatch.setattr("pipeline.index.index.parse", lambda *_: pytest.fail("strings were read again"))
+    kept = AffiliationIndex.load(tmp_path / "run").store
+    monkeypatch.undo()
+    for other in ("bare", "spoilt"):
+        made = AffiliationIndex.load(tmp_path / other).store
+        assert made.mentions.equals(kept.mentions)
+        assert made.head == kept.head
 
 
 def test_a_broken_index_is_told(copy: Path) -> None:

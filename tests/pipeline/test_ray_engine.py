@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -18,14 +20,18 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from click.testing import CliRunner
 
 import pipeline
 from blocking import engine, neighbours, vectors
 from blocking.errors import BlockingError
 from pipeline import distributed, processes
+from pipeline.add_job import run_add_job
+from pipeline.cli import main
 from pipeline.clustering import by_component
 from pipeline.errors import AffilError, UsageError
 from pipeline.job import run_job
+from pipeline.run_folder import read_frames
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "benchmarks"))
@@ -151,6 +157,25 @@ def test_the_command_uses_a_cluster_and_what_it_made_is_finished_for_any_engine(
     again = run_job([str(source)], tmp_path / "run")
     assert again.was_finished
     assert again.manifest["engine"] == "ray (nodes: 2, cores: 2, GPUs: 1)"
+
+
+@needs_ray
+def test_rows_are_added_on_a_cluster_as_here(address: str, tmp_path: Path) -> None:
+    resume.write_strings(tmp_path / "strings.csv", 500)
+    rows = pd.read_csv(tmp_path / "strings.csv", keep_default_na=False)
+    rows[:400].to_csv(tmp_path / "first.csv", index=False)
+    rows[400:].to_csv(tmp_path / "more.csv", index=False)
+    run_job([str(tmp_path / "first.csv")], tmp_path / "here")
+    shutil.copytree(tmp_path / "here", tmp_path / "there")
+    run_add_job(tmp_path / "here", [str(tmp_path / "more.csv")])
+    given = ["add", str(tmp_path / "there"), str(tmp_path / "more.csv"), "--engine", "ray"]
+    done = CliRunner().invoke(main, [*given, "--ray-address", address, "--json"])
+    assert (done.exit_code, done.stderr) == (0, "")
+    assert json.loads(done.stdout)["manifest"]["engine"] == "ray (nodes: 2, cores: 2, GPUs: 1)"
+    here, there = read_frames(tmp_path / "here"), read_frames(tmp_path / "there")
+    columns = ["mention_id", "entity_id"]
+    pd.testing.assert_frame_equal(there.mentions[columns], here.mentions[columns])
+    np.testing.assert_allclose(there.pairs["probability"], here.pairs["probability"], rtol=0, atol=1e-5)
 
 
 @needs_ray
