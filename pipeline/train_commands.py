@@ -85,9 +85,10 @@ _LABEL_COLUMNS = (
 )
 #: One labelled file.
 _LABELLED = _options(_labels(), *_LABEL_COLUMNS)
-_JUDGEMENTS = click.option(
-    "--judgements", type=_PATH, help="Table of judgements, as of affil resolve; with --from."
-)
+
+
+def _judgements(more: str) -> Decorator:
+    return click.option("--judgements", type=_PATH, help=f"Table of judgements, as of affil resolve{more}.")
 
 
 def _labelled_sets(labels: str) -> Decorator:
@@ -121,7 +122,7 @@ def train() -> None:
 
 
 @train.command("scorer")
-@_options(_labels(is_required=False), *_LABEL_COLUMNS, _JUDGEMENTS)
+@_options(_labels(is_required=False), *_LABEL_COLUMNS, _judgements("; with --from"))
 @_options(_output("Folder for the scorer"), _RECIPE, _start("scorer", "pair_scorer"), _SEED)
 def train_scorer(
     labels_file: Path | None,
@@ -154,7 +155,8 @@ def train_scorer(
 
 
 @train.command("encoder")
-@_options(_LABELLED, _registry("JSONL of registry records, gzipped or not."), _LEAVE_OUT)
+@_options(_LABELLED, _judgements(", to learn from too"))
+@_options(_registry("JSONL of registry records, gzipped or not."), _LEAVE_OUT)
 @_options(_output("Folder for the encoder"), _RECIPE, _start("trained encoder", "encoder"), _SEED)
 def train_encoder(
     affiliation_column: str,
@@ -165,7 +167,7 @@ def train_encoder(
     seed: int | None,
     **given: Any,
 ) -> None:
-    """Train the encoder on labelled strings (affiliation, cluster, fold) and registry names, or go on."""
+    """Train the encoder on labelled strings, registry names and what people judged, or go on."""
     from pipeline.training.encoder import train_encoder as fit
     from pipeline.training.encoder_recipe import encoder_recipe
 
@@ -195,7 +197,7 @@ def train_parser(
 
 
 @train.command("reranker")
-@_LABELLED
+@_options(_LABELLED, _judgements(", to learn from too"))
 @_registry("JSONL of registry records to train word vectors on; by default the built-in ones are taken.")
 @_options(
     _LEAVE_OUT, _output("Folder for the reranker"), _RECIPE, _start("reranker", "reranker"), _DEVICE, _SEED
@@ -208,7 +210,7 @@ def train_reranker(
     seed: int | None,
     **given: Any,
 ) -> None:
-    """Train the reranker on labelled strings (affiliation, cluster and, if you like, fold)."""
+    """Train the reranker on labelled strings (affiliation, cluster) and what people judged."""
     from pipeline.training.reranker import RerankerRecipe
     from pipeline.training.reranker import train_reranker as fit
 

@@ -17,18 +17,27 @@ from pipeline.preparation import prepare
 from pipeline.records import Float64s, Forms, Int64s, Mentions
 from pipeline.scoring import NAMES, AdditiveModel, PairFeatures, token_frequencies, vocabulary_of
 from pipeline.settings import Settings
+from pipeline.training.judged import Judged, SettledPairs
 
 #: In how many of so many texts each token stands: what token weights are made of.
 Frequencies = tuple[Mapping[str, int], int]
 
 
 class Candidates(NamedTuple):
-    """Candidate pairs between main mentions: what is known of these, their numbers, whether labels agree."""
+    """Candidate pairs between main mentions.
+
+    Attributes:
+        features: what is known of the mentions.
+        left, right: mention numbers, shape (n,).
+        is_match: whether both are one institution.
+        told: a line on what was judged, "" where nothing was.
+    """
 
     features: PairFeatures
     left: Int64s
     right: Int64s
     is_match: npt.NDArray[np.bool_]
+    told: str
 
 
 def proposed(strings: Sequence[str]) -> tuple[Mentions, Forms, CandidatePairs]:
@@ -39,17 +48,38 @@ def proposed(strings: Sequence[str]) -> tuple[Mentions, Forms, CandidatePairs]:
     return mentions, forms, block(forms.views, forms.keys, settings.blocking, encoder=encoder)
 
 
-def candidates_among(rows: Sequence[tuple[str, str]], frequencies: Frequencies) -> Candidates:
-    """(string, label) rows through the data path, by the default settings, to their candidate pairs."""
-    mentions, forms, pairs = proposed([string for string, _ in rows])
-    label_of, raw = dict(rows), mentions.affiliations.affiliation
+def candidates_among(
+    rows: Sequence[tuple[str, str]], frequencies: Frequencies, judged: Judged | None = None
+) -> Candidates:
+    """(string, label) rows through the data path, by the default settings, to their candidate pairs.
+
+    Pairs that judgements settle are among them, proposed or not; what was judged outranks labels.
+    """
+    label_of = dict(rows)
+    mentions, forms, pairs = proposed([*label_of.keys() | (judged.strings if judged else ())])
+    raw = mentions.affiliations.affiliation
     number = {label: i for i, label in enumerate(sorted(set(label_of.values())))}
-    label = np.array([number[label_of[raw[i]]] for i in mentions.affiliation.tolist()], np.int64)
+    labels = (number.get(label_of.get(raw[i], ""), -1) for i in mentions.affiliation.tolist())
+    label = np.fromiter(labels, np.int64, len(mentions))
     # The label tells nothing of mentions beside the main one.
-    known = forms.is_main[pairs.left] & forms.is_main[pairs.right]
+    is_told = (label >= 0) & forms.is_main
+    known = is_told[pairs.left] & is_told[pairs.right]
     left, right = pairs.left[known], pairs.right[known]
     features = PairFeatures(forms, vocabulary_of(forms, frequencies))
-    return Candidates(features, left, right, label[left] == label[right])
+    found = Candidates(features, left, right, label[left] == label[right], "")
+    return found if judged is None else _outranked(found, judged.settle(mentions, pairs), len(mentions))
+
+
+def _outranked(found: Candidates, said: SettledPairs, n: int) -> Candidates:
+    """Candidate pairs of `n` mentions, and those that were judged as they were judged."""
+    is_open = ~np.isin(found.left * n + found.right, said.left * n + said.right)
+    return Candidates(
+        found.features,
+        np.concatenate([found.left[is_open], said.left]),
+        np.concatenate([found.right[is_open], said.right]),
+        np.concatenate([found.is_match[is_open], said.is_match]),
+        said.told,
+    )
 
 
 @dataclass(frozen=True)
@@ -61,7 +91,8 @@ class MinedPairs:
         left, right: mention numbers, shape (n,).
         values: features of the pairs, shape (n, len(NAMES)).
         logit: log-odds of the shipped feature model.
-        is_match: whether both have one label.
+        is_match: whether both have one label, or were judged to be one.
+        told: a line on what was judged, "" where nothing was.
     """
 
     features: PairFeatures
@@ -70,18 +101,19 @@ class MinedPairs:
     values: npt.NDArray[np.float32]
     logit: Float64s
     is_match: npt.NDArray[np.bool_]
+    told: str = ""
 
     def __len__(self) -> int:
         return len(self.left)
 
     @classmethod
-    def of(cls, rows: Sequence[tuple[str, str]]) -> MinedPairs:
-        """(string, label) rows through the data path to their pairs, by the default settings."""
-        found = candidates_among(rows, token_frequencies(None))
+    def of(cls, rows: Sequence[tuple[str, str]], judged: Judged | None = None) -> MinedPairs:
+        """(string, label) rows and judgements to their pairs, see `candidates_among`."""
+        found = candidates_among(rows, token_frequencies(None), judged)
         values = found.features.of(found.left, found.right)
         model = AdditiveModel.load(None, NAMES)
         logit = model.logits(values[:, [NAMES.index(f) for f in model.features]])
-        return cls(found.features, found.left, found.right, values, logit, found.is_match)
+        return cls(found.features, found.left, found.right, values, logit, found.is_match, found.told)
 
     def ranked(self, logit: Float64s) -> RankingQuality:
         """Log-odds of the pairs to how well they order the candidates of each mention."""

@@ -28,6 +28,7 @@ from pipeline.scoring.word_pair_model import WORDS_FOLDER, Shape, Standard, Word
 from pipeline.scoring.word_pairs import MentionWords, PairBatch
 from pipeline.training.encoder import train_on_names
 from pipeline.training.encoder_recipe import EncoderRecipe
+from pipeline.training.judged import Judged
 from pipeline.training.labelled_pairs import MinedPairs
 from pipeline.training.labels import Columns, is_held_out, read_folds
 from pipeline.training.loop import CHECKPOINT, Training
@@ -135,6 +136,8 @@ def train_reranker(
     columns: Columns | None = None,
     recipe: RerankerRecipe | None = None,
     start: Path | None = None,
+    *,
+    judgements: Path | None = None,
     device: str = "auto",
 ) -> Iterator[str]:
     """A labelled TSV or CSV to a reranker in `output`; yields a line a step.
@@ -149,6 +152,8 @@ def train_reranker(
         columns: names of the columns.
         recipe: how to train.
         start: folder of a reranker to start from, of the same size; its word vectors are kept.
+        judgements: a file of judgements to learn from, too; those about strings that training has not to see
+            are left out.
         device: "auto", "cpu" or "cuda".
 
     Raises:
@@ -162,6 +167,8 @@ def train_reranker(
     folds = read_folds(labels_file, columns)
     initial = WordPairReranker.load(start) if start else None
     parts = _parts(folds)
+    unseen_strings = frozenset(string for name in ("held out", "tune") for string, _ in parts[name])
+    judged = Judged.read(judgements, unseen_strings) if judgements else None
     yield ", ".join(f"{name}: {len(rows):,} strings" for name, rows in parts.items())
     output.mkdir(parents=True, exist_ok=True)
     if registry:
@@ -171,9 +178,14 @@ def train_reranker(
         words = NgramBagEncoder.load(output / WORDS_FOLDER)
     else:
         words = (initial or WordPairReranker.load()).words.encoder
-    mined = {name: _fit_to_learn(labels_file, name, rows) for name, rows in parts.items()}
+    mined = {
+        name: _fit_to_learn(labels_file, name, rows, judged if name == "train" else None)
+        for name, rows in parts.items()
+    }
     for name, pairs in mined.items():
         yield f"{name}: {len(pairs):,} candidate pairs, {pairs.is_match.mean():.1%} of one label"
+    if judged:
+        yield mined["train"].told
     begun = initial or _untrained(recipe, words, mined["train"])
     if begun.model.shape != recipe.shape:
         raise UsageError("the model to start from is of another size than the recipe asks for")
@@ -193,11 +205,13 @@ def _parts(folds: dict[str, list[tuple[str, str]]]) -> dict[str, list[tuple[str,
     }
 
 
-def _fit_to_learn(path: Path, name: str, rows: Sequence[tuple[str, str]]) -> MinedPairs:
+def _fit_to_learn(
+    path: Path, name: str, rows: Sequence[tuple[str, str]], judged: Judged | None
+) -> MinedPairs:
     """The pairs of a part; UsageError where they are not of both kinds."""
     if not rows:
         raise UsageError(f"{path}: no string for the part {name!r}; more clusters are needed")
-    pairs = MinedPairs.of(rows)
+    pairs = MinedPairs.of(rows, judged)
     n_matches = int(pairs.is_match.sum())
     if n_matches in (0, len(pairs)):
         raise UsageError(

@@ -9,12 +9,12 @@ import numpy as np
 
 from pipeline.calibration import PlattScaling
 from pipeline.errors import UsageError
-from pipeline.judgements import read_judgements
 from pipeline.records import Float64s
 from pipeline.scoring import NAMES, AdditiveModel, token_frequencies
 from pipeline.training.adjusting import adjusted
 from pipeline.training.boosting import ScorerRecipe
-from pipeline.training.judged_pairs import JudgedPairs, judged_pairs
+from pipeline.training.judged import Judged
+from pipeline.training.judged_pairs import judged_pairs
 from pipeline.training.labels import Columns, read_folds
 from pipeline.training.scorer import (
     CALIBRATION,
@@ -57,8 +57,8 @@ def tune_scorer(
     if not labels_file and not judgements:
         raise UsageError("nothing to learn from: give --labels, --judgements or both")
     recipe = recipe or ScorerRecipe.read()
-    said = read_judgements(judgements) if judgements else None
     folds = read_folds(labels_file, columns) if labels_file else {"train": [], "tune": []}
+    said = Judged.read(judgements, held_out=frozenset(string for string, _ in folds["tune"]))
     former = AdditiveModel.load(str(start / MODEL), NAMES)
     frequencies = token_frequencies(str(start / MODEL))
     lessons: list[LabelledPairs] = []
@@ -68,18 +68,18 @@ def tune_scorer(
         yield f"train: {len(train.is_match):,} candidate pairs, {train.is_match.mean():.1%} of one label"
         yield f"before: tune {quality(former.logits(tune.values), tune)}"
         lessons.append(train)
-    if said is not None:
-        found = judged_pairs(said, frequencies, frozenset(string for string, _ in folds["tune"]))
-        if not len(found.pairs.is_match):
-            raise UsageError(f"{judgements}: no judged pair to learn from; {_told(found)}")
-        yield _told(found)
-        judged = _of(former, found.pairs)
+    if judgements:
+        pairs, settled = judged_pairs(said, frequencies)
+        if not len(pairs.is_match):
+            raise UsageError(f"{judgements}: no judged pair to learn from; {settled.told}")
+        yield settled.told
+        judged = _of(former, pairs)
         lessons.append(judged)
     values, is_match = (
         np.concatenate([getattr(x, name) for x in lessons]) for name in ("values", "is_match")
     )
     model = adjusted(former, values, is_match, recipe.hold, keeps_intercept=not labels_file)
-    if said is not None:
+    if judgements:
         scaling = PlattScaling.load(str(start / CALIBRATION))
         for when, own in ("before", former), ("after", model):
             yield f"judged pairs {when}: {_agreement(scaling.apply(own.logits(judged.values)), judged)}"
@@ -93,16 +93,6 @@ def tune_scorer(
 def _of(model: AdditiveModel, pairs: LabelledPairs) -> LabelledPairs:
     """The same pairs with the features of a model."""
     return LabelledPairs(pairs.values[:, [NAMES.index(f) for f in model.features]], pairs.is_match)
-
-
-def _told(found: JudgedPairs) -> str:
-    n_same = int(found.pairs.is_match.sum())
-    parts = [f"judged: {n_same:,} pairs of one institution, {len(found.pairs.is_match) - n_same:,} of two"]
-    if found.n_unknown:
-        parts.append(f"{found.n_unknown:,} judgements that name ids without their strings were left out")
-    if found.n_held_out:
-        parts.append(f"{found.n_held_out:,} about held-out strings were left out")
-    return "; ".join(parts)
 
 
 def _agreement(logit: Float64s, judged: LabelledPairs) -> str:

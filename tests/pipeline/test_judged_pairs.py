@@ -13,13 +13,16 @@ from click.testing import CliRunner, Result
 
 from pipeline import resolve
 from pipeline.cli import main
-from pipeline.judgements import Judgements, read_judgements
+from pipeline.judgements import Judgements
 from pipeline.records import affiliation_id
 from pipeline.scoring import NAMES, AdditiveModel, token_frequencies
 from pipeline.settings import Settings
-from pipeline.training.judged_pairs import JudgedPairs, judged_pairs
+from pipeline.text import compare
+from pipeline.training.judged import Judged, SettledPairs
+from pipeline.training.judged_pairs import JudgedTexts, judged_pairs
+from pipeline.training.labelled_pairs import candidates_among
 from pipeline.training.labels import fold_of_cluster
-from pipeline.training.scorer import labelled_pairs
+from pipeline.training.scorer import LabelledPairs, labelled_pairs
 
 SHIPPED = Path(str(files("pipeline"))) / "models" / "pair_scorer"
 KIEL, KIEL_NATIVE = "Kiel University", "Christian-Albrechts-Universität zu Kiel"
@@ -73,9 +76,17 @@ def tuned(folder: Path, rows: list[tuple[str, ...]], *options: object) -> Additi
     return AdditiveModel.load(str(folder / "model.json"), NAMES)
 
 
-def pairs_of(rows: list[tuple[str, ...]], held_out: frozenset[str] = frozenset()) -> JudgedPairs:
+def judged(rows: list[tuple[str, ...]], held_out: frozenset[str] = frozenset()) -> Judged:
     said = Judgements.from_rows(dict(zip(("left", "right", "verdict"), row, strict=True)) for row in rows)
-    return judged_pairs(said, token_frequencies(None), held_out)
+    return Judged.of(said, held_out)
+
+
+def told(rows: list[tuple[str, ...]], held_out: frozenset[str] = frozenset()) -> SettledPairs:
+    return judged_pairs(judged(rows, held_out), token_frequencies(None))[1]
+
+
+def pairs_of(rows: list[tuple[str, ...]]) -> LabelledPairs:
+    return judged_pairs(judged(rows), token_frequencies(None))[0]
 
 
 def logits(model: AdditiveModel, values: np.ndarray) -> np.ndarray:
@@ -84,12 +95,12 @@ def logits(model: AdditiveModel, values: np.ndarray) -> np.ndarray:
 
 def test_a_pair_is_settled_by_what_was_said_and_what_follows() -> None:
     """Three names of Kiel are three pairs of one, two strings of one id are one, of two ids two."""
-    found = pairs_of(list(SAID)).pairs
+    found = pairs_of(list(SAID))
     # Kiel 3 and the two of Zurich; Oxford and its hospitals, Lausanne and the two of Zurich.
     assert int(found.is_match.sum()) == 4
     assert int((~found.is_match).sum()) in (2, 3)  # Of what follows, as much as blocking proposes.
     # In another order the same is said.
-    again = pairs_of(list(reversed(SAID))).pairs
+    again = pairs_of(list(reversed(SAID)))
     np.testing.assert_array_equal(found.values, again.values)
     np.testing.assert_array_equal(found.is_match, again.is_match)
 
@@ -99,7 +110,7 @@ def test_a_pair_that_blocking_would_not_propose_is_learnt_from() -> None:
         (f"Institute {n} of {city}", f"Museum {n} of {city}", "different") for n, city in enumerate(CITIES)
     ]
     far = ("Zebra Labs", "Quux Corporation of Nowhere", "same")
-    found = pairs_of([*other, far]).pairs
+    found = pairs_of([*other, far])
     assert int(found.is_match.sum()) == 1
 
 
@@ -109,22 +120,49 @@ def test_mentions_ids_and_guarded_cells_are_understood(tmp_path: Path) -> None:
     ids = [f"{affiliation_id(text)}-0" for text in (guarded, KIEL_NATIVE)]
     header = ("left_id", "right_id", "left", "right", "verdict")
     path = write(tmp_path / "said.csv", [(*ids, f"'{guarded}", KIEL_NATIVE, "same")], header)
-    found = judged_pairs(read_judgements(path), token_frequencies(None))
-    assert (found.pairs.is_match.tolist(), found.n_unknown) == ([True], 0)
-    alone = judged_pairs(Judgements.from_rows([{"left": ids[0], "right": ids[1], "verdict": "no"}]), ({}, 0))
-    assert (len(alone.pairs.is_match), alone.n_unknown) == (0, 1)
+    found = judged_pairs(Judged.read(path), token_frequencies(None))[1]
+    assert (found.is_match.tolist(), found.n_unknown) == ([True], 0)
+    alone = told([(*ids, "no")])
+    assert (len(alone.is_match), alone.n_unknown) == (0, 1)
 
 
 def test_what_is_held_out_is_not_learnt_from() -> None:
-    found = pairs_of(list(SAID), held_out=frozenset({OXFORD, KIEL_SHORT}))
+    found = told(list(SAID), held_out=frozenset({OXFORD, KIEL_SHORT}))
     assert found.n_held_out == 2
-    assert int(found.pairs.is_match.sum()) == 2  # Kiel once, Zurich once.
+    assert int(found.is_match.sum()) == 2  # Kiel once, Zurich once.
+
+
+def test_what_was_judged_outranks_labels_among_candidates() -> None:
+    rows = [(KIEL, "kiel"), (KIEL_NATIVE, "another"), (ETH, "zurich"), (EPFL, "zurich"), ("Univ. Lyon", "l")]
+    alone = candidates_among(rows, token_frequencies(None))
+    found = candidates_among(rows, token_frequencies(None), judged(list(SAID)))
+    assert found.told == told(list(SAID)).told
+    raw = [set(), set()]  # type: list[set[tuple[frozenset[str], bool]]]
+    for own, pairs in zip(raw, (alone, found), strict=True):
+        context = pairs.features.forms.context
+        for a, b, is_match in zip(*(x.tolist() for x in pairs[1:4]), strict=True):
+            own.add((frozenset((context[a], context[b])), is_match))
+    kiel, zurich = ({compare(a), compare(b)} for a, b in ((KIEL, KIEL_NATIVE), (ETH, EPFL)))
+    assert (frozenset(kiel), True) in raw[1] and (frozenset(kiel), False) not in raw[1]
+    assert (frozenset(zurich), True) in raw[0] and (frozenset(zurich), False) in raw[1]
+
+
+def test_texts_of_judged_pairs_are_told_apart_as_their_mentions_are() -> None:
+    found = JudgedTexts.of(judged(list(SAID)))
+    pairs = {
+        frozenset((found.text[a], found.text[b])): bool(y)
+        for a, b, y in zip(found.left, found.right, found.is_match, strict=True)
+    }
+    assert pairs[frozenset((compare(KIEL), compare(KIEL_NATIVE)))]
+    assert not pairs[frozenset((compare(OXFORD), compare(HOSPITALS)))]
+    assert len(pairs) == len(found.is_match)
+    assert not JudgedTexts.of(judged([])).text
 
 
 @pytest.mark.parametrize(("row", "sign"), [((KIEL, KIEL_NATIVE, "same"), 1), ((OXFORD, HOSPITALS, "no"), -1)])
 def test_a_judged_pair_moves_the_way_it_was_judged(row: tuple[str, ...], sign: int, tmp_path: Path) -> None:
     before = AdditiveModel.load(None, NAMES)
-    values = pairs_of([row]).pairs.values
+    values = pairs_of([row]).values
     moves = []
     for hold in (20, 1):
         (tmp_path / "own.toml").write_text(f"hold = {hold}.0\n")
@@ -135,9 +173,9 @@ def test_a_judged_pair_moves_the_way_it_was_judged(row: tuple[str, ...], sign: i
 
 def test_other_pairs_stay_within_bounds(tmp_path: Path) -> None:
     before, after = AdditiveModel.load(None, NAMES), tuned(tmp_path, list(SAID))
-    judged = pairs_of(list(SAID)).pairs
-    margin = np.where(judged.is_match, 1, -1)
-    losses = [np.logaddexp(0, -margin * logits(m, judged.values)).mean() for m in (before, after)]
+    said = pairs_of(list(SAID))
+    margin = np.where(said.is_match, 1, -1)
+    losses = [np.logaddexp(0, -margin * logits(m, said.values)).mean() for m in (before, after)]
     assert losses[1] < losses[0]
     others = labelled_pairs(city_rows(), token_frequencies(None)).values
     assert len(others) > 100
@@ -169,9 +207,9 @@ def test_judgements_count_beside_labels(tmp_path: Path) -> None:
     done = call("--from", "built-in", "--labels", labels, "--output", tmp_path / "labels")
     assert done.exit_code == 0, done.output
     alone = AdditiveModel.load(str(tmp_path / "labels" / "model.json"), NAMES)
-    judged = pairs_of(list(SAID)).pairs
-    margin = np.where(judged.is_match, 1, -1)
-    losses = [np.logaddexp(0, -margin * logits(m, judged.values)).mean() for m in (alone, with_both)]
+    said = pairs_of(list(SAID))
+    margin = np.where(said.is_match, 1, -1)
+    losses = [np.logaddexp(0, -margin * logits(m, said.values)).mean() for m in (alone, with_both)]
     assert losses[1] < losses[0]
     done = call(
         "--from",

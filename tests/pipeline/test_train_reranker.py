@@ -15,6 +15,7 @@ from pipeline.cli import main
 from pipeline.errors import UsageError
 from pipeline.scoring import ScoringSettings, WordPairReranker, load_rescorer
 from pipeline.scoring.word_pair_model import WEIGHTS_FILE
+from pipeline.text import compare
 from pipeline.training.labelled_pairs import MinedPairs
 from pipeline.training.labels import is_held_out, read_folds
 from pipeline.training.loop import CHECKPOINT
@@ -183,3 +184,33 @@ def test_the_command_trains_by_a_recipe_file(labels: Path, registry: Path, tmp_p
     assert done.exit_code == 0, done.output
     assert "step 2: loss" in done.output and "tune, both: average precision" in done.output
     assert WordPairReranker.load(tmp_path / "m").model.shape.n_channels == 4
+
+
+def test_what_people_judged_moves_pairs_as_they_said(labels: Path, registry: Path, tmp_path: Path) -> None:
+    """Beside the same labels, from the same weights: other names that labels alone would join, or part."""
+    held = next(a for a, _ in read_folds(labels)["tune"])
+    same = [(f"University of {c}", f"Zarquon Kolleg {c}", "same") for c in CITIES if c not in held]
+    two = [(f"University of {c}", f"University of New {c}", "different") for c in CITIES if c not in held]
+    said = tmp_path / "said.csv"
+    rows = ["left,right,verdict", *(",".join(row) for row in (*same, *two)), f"{held},Elsewhere,same"]
+    said.write_text("\n".join(rows) + "\n", encoding="utf-8")
+    recipe = replace(RECIPE, n_steps=120, patience=20)
+    lines = {}
+    for name, judgements in (("without", None), ("with", said)):
+        trained = train_reranker(
+            labels, tmp_path / name, registry, recipe=recipe, judgements=judgements, device="cpu"
+        )
+        lines[name] = list(trained)
+    assert any(line.startswith("judged: ") and "held-out strings" in line for line in lines["with"])
+    assert not any(line.startswith("judged: ") for line in lines["without"])
+    logit = {}
+    new = [(f"University of {c}", f"Zarquon Kolleg {c}") for c in ("Varna", "Tomar", "Visby")]
+    new += [(f"University of {c}", f"University of New {c}") for c in ("Varna", "Tomar", "Visby")]
+    forms = MinedPairs.of([(text, str(n)) for n, text in enumerate(dict.fromkeys(sum(new, ())))])
+    number = {text: n for n, text in enumerate(forms.features.forms.context)}
+    left, right = (np.array([number[compare(pair[side])] for pair in new]) for side in (0, 1))
+    for name in ("without", "with"):
+        logit[name] = WordPairReranker.load(tmp_path / name).rescore(forms.features, left, right)
+    moved = logit["with"] - logit["without"]
+    assert moved[:3].min() > 0.1
+    assert moved[3:].max() < -0.1

@@ -210,3 +210,24 @@ def test_what_is_wrong_is_said_in_one_line(
     assert message in done.output
     assert len(done.output.strip().splitlines()) == 1
     assert not (tmp_path / "model").exists()
+
+
+def test_what_people_judged_moves_texts_as_they_said(tuned: Tuned, tmp_path: Path) -> None:
+    """Beside the same labels: what is one institution comes nearer, what is two goes apart."""
+    same = ("Zentrum Nord der Rechnungsstelle", "Clinique du Sud, Lausanne")
+    two = ("Ninth Hospital of Zarquon City", "Third Hospital of Zarquon City")
+    held = next(a for a, c in house_rows() if fold_of_cluster(c) == "tune")
+    rows = [(*same, "same"), (*two, "different"), (held, same[0], "same")]
+    said = write(tmp_path / "said.csv", ("left", "right", "verdict"), rows)
+    options = ("--labels", tuned.labels, "--judgements", said, "--output", tmp_path / "model")
+    done = call("--from", "built-in", *options)
+    assert done.exit_code == 0, done.output
+    assert "of two; 1 about held-out strings were left out" in done.output
+    cosines = []
+    for folder in (tuned.folder, tmp_path / "model"):
+        encoder = NgramBagEncoder.load(folder)
+        both = (encoder.encode([text.lower() for text in pair]) for pair in (same, two))
+        cosines.append([float(a @ b) for a, b in both])
+    (same_before, two_before), (same_after, two_after) = cosines
+    assert same_after > same_before + 0.1
+    assert two_after < two_before - 0.1
