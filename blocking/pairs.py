@@ -75,14 +75,6 @@ class CandidatePairs:
         none = np.empty(0, np.int64)
         return cls(none, none, np.empty(0, np.float32), np.empty(0, np.uint8))
 
-    def joined(self, other: CandidatePairs) -> CandidatePairs:
-        """These and other pairs; `BlockingError` where one is in both."""
-        columns = [np.concatenate([getattr(p, name) for p in (self, other)]) for name in ("left", "right")]
-        order = np.lexsort(columns[::-1])
-        similarity = np.concatenate([self.similarity, other.similarity])
-        rule = np.concatenate([self.rule, other.rule])
-        return CandidatePairs(columns[0][order], columns[1][order], similarity[order], rule[order])
-
 
 def places_among(keys: Int64s, left: Int64s, right: Int64s, n_items: int) -> Int64s:
     """Where ascending keys, `left * n_items + right`, go among ordered pairs; which are many."""

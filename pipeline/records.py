@@ -10,8 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from blocking.pairs import places_among
-from blocking.vectors import empty_column
+from blocking.merging import Merging
 from pipeline.errors import AffilError
 
 Int64s = npt.NDArray[np.int64]
@@ -262,20 +261,13 @@ class ScoredPairs:
         """These and other pairs, ordered by (left, right)."""
         if not len(other):
             return self
-        # Both are ordered: where the others go is found, and no column is held twice.
-        n_items = 1 + max(int(self.right.max(initial=0)), int(other.right.max(initial=0)))
-        keys = other.left * n_items + other.right
-        place = places_among(keys, self.left, self.right, n_items) + np.arange(len(other))
-        is_own = np.ones(len(self) + len(other), bool)
-        is_own[place] = False
+        merging = Merging.of((self.left, self.right), (other.left, other.right))
 
         def merged(name: str) -> Any:
             own, others = getattr(self, name), getattr(other, name)
             if own.strides == others.strides == (0,):
-                return not_rescored(len(is_own))
-            column = empty_column(len(is_own), own.dtype)
-            column[is_own], column[place] = own, others
-            return column
+                return not_rescored(len(self) + len(other))
+            return merging.column(own, others)
 
         names = ("left", "right", "similarity", "rule", "logit", "rescored")
         ordered: dict[str, Any] = {name: merged(name) for name in names}

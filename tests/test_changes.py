@@ -8,9 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from click.testing import CliRunner, Result
-
-from pipeline.cli import main
+from commands import affil, refuses
 
 OLD = [
     "Department of Physics, University of Oxford, Oxford, UK",
@@ -24,17 +22,6 @@ NEW = [
     "Univ Oxford, Dept Chem, Oxford, England",
     "<script>alert(1)</script> University of Cairo, Egypt",
 ]
-
-
-def affil(*arguments: object) -> Result:
-    return CliRunner().invoke(main, [str(a) for a in arguments])
-
-
-def refuses(result: Result, *parts: str) -> None:
-    assert result.exit_code == 2 and result.stdout == ""
-    assert len(result.stderr.splitlines()) == 1 and result.stderr.startswith("affil: ")
-    for part in parts:
-        assert part in result.stderr
 
 
 @pytest.fixture(scope="module")

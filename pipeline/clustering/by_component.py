@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from blocking.engine import current
 from blocking.vectors import filled, taken
@@ -35,38 +37,68 @@ def linked_by_component(
         missing: how pairs without an edge count.
         on_progress: called with (edges whose component is linked, edges).
     """
-    n, (order, parts) = len(graph), _parts(graph)
+    n, lots = len(graph), _Lots.of(graph)
     label, height, n_rounds = np.arange(n), np.full(n, np.nan), 0
     work = partial(_linked, min_probability=min_probability, missing=missing)
+    number = np.empty(n, np.int32)
     for node, linked in current().map(
-        work, None, parts, lambda part: _cut(graph, order[part]), on_progress=on_progress
+        work,
+        None,
+        lots.edges,
+        lambda part: _cut(graph, *lots.of_edges(part), number),
+        on_progress=on_progress,
     ):
         label[node], height[node] = node[linked.label], linked.height
         n_rounds = max(n_rounds, linked.n_rounds)
     return Linkage(label, height, n_rounds)
 
 
-def _parts(graph: Graph) -> tuple[Int64s, list[slice]]:
-    """An order of the edges that keeps a component together, and ranges of whole components in it."""
-    component = component_of(len(graph), graph.left, graph.right)
-    n_edges = np.bincount(component, np.bincount(graph.left, minlength=len(graph))).astype(np.int64)
-    lot_of = (np.cumsum(n_edges) - n_edges) // _EDGES
-    lot_of = lot_of.astype(np.min_scalar_type(int(lot_of.max(initial=0))))
-    lot = filled(len(graph.left), lot_of.dtype, lambda part: lot_of[component[graph.left[part]]])
+@dataclass(frozen=True)
+class _Lots:
+    """Orders of the edges, and of the nodes that have any, in which components stay together.
+
+    `edges` and `nodes` are ranges of these orders: lot by lot some whole components.
+    """
+
+    edge: Int64s
+    node: Int64s
+    edges: list[slice]
+    nodes: list[slice]
+
+    @classmethod
+    def of(cls, graph: Graph) -> _Lots:
+        """A graph to its lots."""
+        component = component_of(len(graph), graph.left, graph.right)
+        n_edges = np.bincount(component, np.bincount(graph.left, minlength=len(graph))).astype(np.int64)
+        lot_of = (np.cumsum(n_edges) - n_edges) // _EDGES
+        lot_of = lot_of.astype(np.min_scalar_type(int(lot_of.max(initial=0))))
+        of_edge = filled(len(graph.left), lot_of.dtype, lambda part: lot_of[component[graph.left[part]]])
+        node = np.flatnonzero(n_edges[component] > 0)
+        of_node = lot_of[component[node]]
+        node = node[np.argsort(of_node, kind="stable")]
+        return cls(np.argsort(of_edge, kind="stable"), node, _ranges(of_edge), _ranges(of_node))
+
+    def of_edges(self, part: slice) -> tuple[Int64s, Int64s]:
+        """The edges of a lot by their range, and its nodes, ascending."""
+        return self.edge[part], self.node[self.nodes[self.edges.index(part)]]
+
+
+def _ranges(lot: npt.NDArray[Any]) -> list[slice]:
+    """The ranges of lots in the order by lot; a lot of nothing has none."""
     ends = np.cumsum(np.bincount(lot))
-    ends = ends[np.diff(ends, prepend=0) > 0].tolist()
-    return np.argsort(lot, kind="stable"), [slice(a, b) for a, b in pairwise([0, *ends])]
+    return [slice(a, b) for a, b in pairwise([0, *ends[np.diff(ends, prepend=0) > 0].tolist()])]
 
 
-def _cut(graph: Graph, edge: Int64s) -> _Part:
-    """The graph of some edges, which are whole components, with its nodes numbered anew in the same order."""
-    is_used = np.zeros(len(graph), bool)
+def _cut(graph: Graph, edge: Int64s, node: Int64s, number: npt.NDArray[np.int32]) -> _Part:
+    """The graph of some edges and their nodes, which are whole components, its nodes numbered anew in order.
+
+    `number` has room for a number of each node of the graph; what it holds is of no account.
+    """
     left, right, probability = (
         filled(len(edge), column.dtype, partial(taken, column, edge))
         for column in (graph.left, graph.right, graph.probability)
     )
-    is_used[left] = is_used[right] = True
-    node, number = np.flatnonzero(is_used), np.cumsum(is_used) - 1
+    number[node] = np.arange(len(node))
     left, right = (filled(len(edge), np.int32, partial(taken, number, end)) for end in (left, right))
     identity = None if graph.identity is None else graph.identity[node]
     own = Graph(graph.n_members[node], graph.weight[node], left, right, probability, identity)

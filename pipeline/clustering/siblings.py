@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import numpy.typing as npt
 
-from blocking.pairs import are_ordered, places_among
-from blocking.vectors import AT_ONCE, empty_column, filled
+from blocking.merging import Merging
+from blocking.pairs import are_ordered
+from blocking.vectors import filled
 
 Int64s = npt.NDArray[np.int64]
 Float64s = npt.NDArray[np.float64]
@@ -46,26 +45,10 @@ def set_siblings_apart(
     own = filled(len(left), np.float64, apart)
     more = mate_left[is_new], mate_right[is_new], np.zeros(int(is_new.sum()))
     # Ordered pairs stay so: then nobody has to sort them.
-    places = np.full(len(more[0]), len(left))
-    if are_ordered(left, right):
-        places = places_among(mate_key[is_new], left, right, n)
-    is_own = np.ones(len(left) + len(places), bool)
-    is_own[places + np.arange(len(places))] = False
-    columns = zip((left, right, own), more, strict=True)
-    left, right, own = (_merged(*both, is_own) for both in columns)
+    is_ordered = are_ordered(left, right)
+    merging = Merging.of((left, right), more[:2]) if is_ordered else Merging.behind(len(left), len(more[0]))
+    left, right, own = (merging.column(*both) for both in zip((left, right, own), more, strict=True))
     return left, right, own
-
-
-def _merged(own: npt.NDArray[Any], more: npt.NDArray[Any], is_own: npt.NDArray[np.bool_]) -> npt.NDArray[Any]:
-    """Values of two columns in one: the next of `own` where `is_own` holds, else the next of `more`."""
-    column, done = empty_column(len(is_own), own.dtype), 0
-    for start in range(0, len(is_own), AT_ONCE):
-        mask = is_own[start : start + AT_ONCE]
-        n_own, part = int(np.count_nonzero(mask)), column[start : start + AT_ONCE]
-        part[mask] = own[done : done + n_own]
-        part[~mask] = more[start - done : start - done + len(mask) - n_own]
-        done += n_own
-    return column
 
 
 def mates(group: Int64s) -> tuple[Int64s, Int64s]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from blocking import CandidatePairs
+from blocking.merging import joined as joined_pairs
 from pipeline.calibration import calibrate
 from pipeline.cleaning import clean
 from pipeline.consolidation import mention_ids
@@ -152,7 +153,7 @@ class AffiliationIndex:
         near = CandidatePairs(pairs.left, n + right, pairs.similarity, pairs.rule)
         weights = self.vocabulary(joined, None if within is None else forms)
         if within is not None:
-            near, pairs = within.joined(near), within.joined(pairs)
+            near, pairs = joined_pairs(within, near), joined_pairs(within, pairs)
         asked = self.settings.scoring
         scored = score(joined, near, weights, asked, rescorer=self.rescorer, on_progress=on_progress)
         found = calibrate(scored, self.settings.calibration, self.shift)

@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 
 import blocking.pairs
 from blocking import BlockingError, CandidatePairs
+from blocking.merging import joined
 
 
 def pairs(left, right, similarity=None):
@@ -63,3 +64,21 @@ def test_disorder_is_found_wherever_chunks_end(monkeypatch):
         order[[place, place + 1]] = order[[place + 1, place]]
         with pytest.raises(BlockingError, match="ordered"):
             pairs(*(column[order] for column in ends))
+
+
+@given(
+    st.sets(st.tuples(st.integers(0, 6), st.integers(7, 12))),
+    st.sets(st.tuples(st.integers(0, 6), st.integers(7, 12))),
+)
+def test_two_lists_of_pairs_are_one_in_order(one: set[tuple[int, int]], other: set[tuple[int, int]]) -> None:
+    def of(ends: set[tuple[int, int]]) -> CandidatePairs:
+        left, right = np.array(sorted(ends), np.int64).reshape(-1, 2).T
+        value = left / 20 + right / 200
+        return CandidatePairs(left, right, value.astype(np.float32), (left + right).astype(np.uint8))
+
+    both, whole = joined(of(one), of(other - one)), of(one | other)
+    for name in ("left", "right", "similarity", "rule"):
+        np.testing.assert_array_equal(getattr(both, name), getattr(whole, name))
+    if one & other:
+        with pytest.raises(BlockingError, match="each pair once"):
+            joined(of(one), of(other))

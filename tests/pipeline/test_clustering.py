@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from scipy.cluster.hierarchy import fcluster, linkage
 from scipy.spatial.distance import squareform
 
-from blocking import vectors
+from blocking import merging, vectors
 from pipeline.clustering import (
     CLUSTERERS,
     KMEANS,
@@ -25,7 +25,6 @@ from pipeline.clustering import (
     by_component,
     must_groups,
     set_siblings_apart,
-    siblings,
     within_reach,
 )
 from pipeline.clustering import cluster as cluster_items
@@ -637,7 +636,7 @@ def test_small_lots_give_the_same_to_the_last_bit(clusterer: str, seed: int, n_e
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(vectors, "AT_ONCE", 5)
         patch.setattr(vectors, "MAPPED_BYTES", 30)
-        for module in (linkage_module, siblings):
+        for module in (linkage_module, merging):
             patch.setattr(module, "AT_ONCE", 5)
         patch.setattr(linkage_module, "_EDGES", n_edges)
         in_lots, parts = clustered()

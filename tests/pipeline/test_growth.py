@@ -14,12 +14,11 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
-from click.testing import CliRunner, Result
+from commands import affil, refuses
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pipeline.add_job import run_add_job
-from pipeline.cli import main
 from pipeline.errors import UsageError
 from pipeline.evaluation.memberships import Memberships
 from pipeline.evaluation.metrics import overlap
@@ -29,17 +28,6 @@ from pipeline.settings import Settings
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "affiliations.csv"
 READING = ReadingSettings(id_column="id", count_column="n_papers")
-
-
-def affil(*arguments: object) -> Result:
-    return CliRunner().invoke(main, [str(a) for a in arguments])
-
-
-def refuses(result: Result, *parts: str) -> None:
-    assert result.exit_code == 2 and result.stdout == ""
-    assert len(result.stderr.splitlines()) == 1 and result.stderr.startswith("affil: ")
-    for part in parts:
-        assert part in result.stderr
 
 
 def write(rows: list[dict[str, str]], path: Path) -> str:

@@ -11,14 +11,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from click.testing import CliRunner, Result
+from commands import affil, refuses
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import pipeline
 from blocking import CandidatePairs
 from pipeline.cleaning import clean
-from pipeline.cli import main
 from pipeline.errors import UsageError
 from pipeline.folding import fold_values
 from pipeline.index import AffiliationIndex, candidates
@@ -65,17 +64,6 @@ def copy(run: Path, index: AffiliationIndex, tmp_path: Path) -> Path:
     """A run with its index, to be spoilt."""
     shutil.copytree(run, tmp_path / "copy")
     return tmp_path / "copy"
-
-
-def affil(*arguments: object) -> Result:
-    return CliRunner().invoke(main, [str(a) for a in arguments])
-
-
-def refuses(result: Result, *parts: str) -> None:
-    assert result.exit_code == 2 and result.stdout == ""
-    assert len(result.stderr.splitlines()) == 1 and result.stderr.startswith("affil: ")
-    for part in parts:
-        assert part in result.stderr
 
 
 def plain(found: pd.DataFrame) -> list[dict[str, Any]]:
