@@ -37,12 +37,14 @@ class Breadth:
         max_same_text: mentions of the nearest text; fewer of the next ones.
         max_block: mentions that share a key.
         is_exact: compare with every text, whether or not there is a graph.
+        min_similarity: texts below this cosine are no neighbours, nor those below that of the settings.
     """
 
     n_neighbours: dict[str, int]
     max_same_text: int
     max_block: int
     is_exact: bool = False
+    min_similarity: float = -1.0
 
 
 @dataclass(frozen=True)
@@ -111,7 +113,8 @@ class Candidates:
             found, cosine = nearest_rows(vectors, corpus, n, self.settings)
         else:
             cosine, found = graph.search(vectors, n)
-        is_link = (found >= 0) & (cosine >= self.settings.min_similarity)
+        least = max(self.settings.min_similarity, breadth.min_similarity)
+        is_link = (found >= 0) & (cosine >= least)
         is_link[~vectors.any(axis=1)] = False
         return np.nonzero(is_link)[0], found[is_link].astype(np.int64)
 
