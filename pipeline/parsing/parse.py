@@ -20,10 +20,17 @@ from pipeline.lexicon import COMPASS, Lexicon, keys_of
 from pipeline.parsing.classify import Segment, classify
 from pipeline.parsing.features import tokens_of
 from pipeline.parsing.marking import NameMarks
-from pipeline.parsing.reading import INDEPENDENT, STRENGTH, Reading, claim, distinct, read
-from pipeline.parsing.segments import Part, split_text
+from pipeline.parsing.reading import (
+    INDEPENDENT,
+    STRENGTH,
+    Reading,
+    claim,
+    distinct,
+    read,
+    read_affiliations,
+)
+from pipeline.parsing.segments import Part
 from pipeline.parsing.tagger import Tagger
-from pipeline.places import Gazetteer, Location
 from pipeline.processes import in_processes
 from pipeline.records import MAIN, PARENT, PARTNER, Cleaned, Mention, Mentions, Progress, SetAside
 from pipeline.text import compare
@@ -134,14 +141,19 @@ def _uncollected() -> Iterator[None]:
 def _parse_all(
     texts: Sequence[str], settings: ParsingSettings, tagger: Tagger | None
 ) -> list[tuple[Mention, ...]]:
-    readings = [read(_cut(text, settings.max_length)) if text else None for text in texts]
-    known = [r for r in readings if r is not None]
+    read_each = read_affiliations if settings.split_organizations else _read_whole
+    readings = [read_each(_cut(text, settings.max_length)) for text in texts]
+    known = [reading for own in readings for reading in own]
     if tagger is not None:
         marks = NameMarks.load()
         spans = tagger.spans(tokens_of(known, marks))
         known = [with_tagged(r, s, marks) if s else r for r, s in zip(known, spans, strict=True)]
     done = iter(known)
-    return [() if r is None else _mentions(next(done), settings) for r in readings]
+    return [_mentions([next(done) for _ in own], settings) if own else () for own in readings]
+
+
+def _read_whole(text: str) -> list[Reading]:
+    return [*filter(None, [read(text)])]
 
 
 def _cut(text: str, length: int) -> str:
@@ -248,7 +260,31 @@ def _segments(reading: Reading, start: int, end: int) -> list[Segment]:
     return [classify(Part(text), 0)[0]._replace(text=text, position=position)]
 
 
-def _mentions(reading: Reading, settings: ParsingSettings) -> tuple[Mention, ...]:
+def _mentions(readings: Sequence[Reading], settings: ParsingSettings) -> tuple[Mention, ...]:
+    """The affiliations of one text to its mentions; the main organisation of the first is the main one."""
+    first = readings[0]
+    if first.main is None or not settings.split_organizations:
+        return (_whole(first, MAIN),)
+    named = distinct([first.main, *(s for reading in readings for s in reading.chosen)])
+    kept = {id(segment) for segment in named}
+    found = [
+        _named(reading, segment, _role(first, reading, segment))
+        for reading in readings
+        for segment in sorted(reading.chosen, key=lambda s: s is not reading.main)
+        if id(segment) in kept
+    ]
+    return tuple(found[: settings.max_mentions])
+
+
+def _named(reading: Reading, segment: Segment, role: str) -> Mention:
+    """The mention of an organisation beside others in one affiliation, or of what that is about."""
+    if segment is reading.main:
+        return _whole(reading, role)
+    return _mention(reading, segment, role, (), ", ".join([segment.text, *reading.places]))
+
+
+def _whole(reading: Reading, role: str) -> Mention:
+    """The mention of what an affiliation is about, which is compared by all of its text."""
     main, chosen = reading.main, reading.chosen
     beside = [s for s in reading.organizations if s is not main and s not in chosen]
     units = [
@@ -257,24 +293,24 @@ def _mentions(reading: Reading, settings: ParsingSettings) -> tuple[Mention, ...
         if s.kind in _UNITS and s not in reading.organizations and s not in chosen
     ]
     units += [s.text for s in beside if STRENGTH[s.kind] < INDEPENDENT or s.is_specific]
-    found = [_mention(reading, main, MAIN, tuple(units), reading.text)]
-    if main and settings.split_organizations:
-        others = [s for s in chosen if s is not main][: settings.max_mentions - 1]
-        found += [
-            _mention(reading, s, _role(main, s), (), ", ".join([s.text, *reading.places])) for s in others
-        ]
-    return tuple(found)
+    return _mention(reading, main, role, tuple(units), reading.text)
 
 
-def _role(main: Segment, other: Segment) -> str:
-    is_above = other.kind in ("university", "academy") and main.kind not in ("university", "academy")
-    return PARENT if is_above and other.position > main.position else PARTNER
+def _role(first: Reading, reading: Reading, segment: Segment) -> str:
+    """What an organisation is to the main one; in an affiliation of its own it is a partner."""
+    main = first.main
+    if segment is main:
+        return MAIN
+    if main is None or reading is not first:
+        return PARTNER
+    is_above = segment.kind in ("university", "academy") and main.kind not in ("university", "academy")
+    return PARENT if is_above and segment.position > main.position else PARTNER
 
 
 def _mention(
     reading: Reading, segment: Segment | None, role: str, units: tuple[str, ...], context: str
 ) -> Mention:
-    location = _location(reading, segment)
+    location = reading.location
     return Mention(
         organization=segment.text if segment else "",
         role=role,
@@ -285,15 +321,3 @@ def _mention(
         context=context,
         acronyms=segment.acronyms if segment else (),
     )
-
-
-def _location(reading: Reading, segment: Segment | None) -> Location:
-    """Where an organisation is: of a list with `;` what its own item says, if that names a country."""
-    at = reading.text.find(segment.text) if segment and ";" in reading.text else -1
-    if segment is None or at < 0:
-        return reading.location
-    start, end = reading.text.rfind(";", 0, at) + 1, reading.text.find(";", at + len(segment.text))
-    own = Gazetteer.load().locate(
-        [part.text for part in split_text(reading.text[start : None if end < 0 else end])]
-    )
-    return own if own.country_code else reading.location

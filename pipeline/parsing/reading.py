@@ -34,6 +34,8 @@ STRENGTH = {
 }
 #: Classes that make a mention of their own beside the main one.
 INDEPENDENT = 4.0
+#: Semicolons that may end an affiliation: each is tried, and texts are long where they are of anything.
+_MOST_ENDS = 60
 #: The kind of a piece that names places only.
 PLACE = "place"
 
@@ -94,6 +96,29 @@ def read(text: str) -> Reading | None:
     taken = set(named)
     pieces = _pieces(text, segments, [(i, p.text) for i, p in enumerate(parts) if i not in taken])
     return Reading(text, segments, organizations, main, chosen, places, location, pieces)
+
+
+def read_affiliations(text: str) -> list[Reading]:
+    """One cleaned text to a reading of each affiliation in it, those that are only places left out.
+
+    `A, Paris, France; B, Rome, Italy` is two: a semicolon ends an affiliation where an organisation and a
+    country are named before it. Elsewhere it is a comma: `Department of Physics; University X; Boulder USA`.
+    """
+    if ";" not in text:
+        return [*filter(None, [read(text)])]
+    found: list[Reading] = []
+    begun = ""
+    for item in text.split(";", _MOST_ENDS):
+        begun = f"{begun};{item}" if begun else item
+        reading = read(begun.strip())
+        if reading and reading.main and reading.location.country_code:
+            found.append(reading)
+            begun = ""
+    if begun.strip():
+        # What is left over belongs to the affiliation before it.
+        before = f"{found.pop().text};" if found else ""
+        found += filter(None, [read(before + begun)])
+    return found
 
 
 def _pieces(text: str, segments: Sequence[Segment], places: Sequence[tuple[int, str]]) -> list[Piece]:

@@ -96,7 +96,7 @@ def test_weight_is_checked() -> None:
         CalibrationSettings(reranker_weight=1.5)
 
 
-@pytest.mark.parametrize("share", [0.05, 0.1, 0.3, 0.5])
+@pytest.mark.parametrize("share", [0.05, 0.1, 0.2])
 def test_the_share_of_matches_of_a_corpus_is_found(share: float) -> None:
     """Draws from a calibrated model at another share: the shift is the difference of log-odds a priori."""
     random = np.random.default_rng(0)
@@ -107,6 +107,10 @@ def test_the_share_of_matches_of_a_corpus_is_found(share: float) -> None:
     found = corpus_shift(np.split(evidence + np.log(fitted / (1 - fitted)), 4), fitted)
     wanted = np.log(share / (1 - share)) - np.log(fitted / (1 - fitted))
     assert abs(found - wanted) < 0.1
+
+
+def test_a_greater_share_of_matches_moves_nothing() -> None:
+    assert corpus_shift([np.full(100_000, 4.0)], 0.2) == 0
 
 
 def test_few_pairs_hardly_move_and_none_do_not() -> None:
@@ -127,7 +131,7 @@ def test_a_given_shift_is_added_and_settings_turn_the_estimate_off() -> None:
 
 def test_pairs_in_several_lots_are_calibrated_as_in_one(monkeypatch: pytest.MonkeyPatch) -> None:
     random = np.random.default_rng(0)
-    logit = (3 * random.standard_normal(5000)).tolist()
+    logit = (3 * random.standard_normal(5000) - 9).tolist()
     pairs = scored(logit, np.where(random.random(5000) < 0.1, 1.0, np.nan).tolist())
     whole = calibrate(pairs)
     monkeypatch.setattr(vectors, "AT_ONCE", 77)

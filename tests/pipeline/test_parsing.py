@@ -135,6 +135,8 @@ def test_long_text_is_parsed_in_linear_time() -> None:
     assert len(parse_text("University of Porto, " * 5000)) == 1
     assert parse_text("x" * 2_000_000)
     assert parse_text("( " * 4_000 + "University of Porto")
+    assert parse_text("University of Porto; " * 5000)
+    assert parse_text("University of Porto, Portugal; " * 5000)
 
 
 def test_an_organisation_of_a_list_is_where_its_own_item_says() -> None:
@@ -145,8 +147,38 @@ def test_an_organisation_of_a_list_is_where_its_own_item_says() -> None:
         ("University of Oxford", "Oxford", "GB"),
         ("Heidelberg University", "Heidelberg", "DE"),
     ]
-    # An item without a country is where the string is.
+    # An item without a country is where its affiliation is.
     assert {c for _, _, c in places("Univ Lyon 1; Hospices Civils de Lyon; Villeurbanne; France")} == {"FR"}
+
+
+def test_of_several_affiliations_the_first_is_the_main_one() -> None:
+    laboratory, above = "Institut des Biomolécules, Lille, France", "Univ. of Lille, Lille, France"
+    for text in (f"{laboratory}; {above}", f"{laboratory};{above};"):
+        first, second = parse_text(text)
+        assert (first.role, first.organization) == ("main", "Institut des Biomolécules")
+        assert (second.role, second.organization) == ("partner", "Univ. of Lille")
+        # Each is compared by its own affiliation.
+        assert (first.context, second.context) == (laboratory, above)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Department of Physics; University of Porto; Porto Portugal",
+        "Department of Physics, Porto, Portugal; University of Porto, Porto, Portugal",
+        "Laboratory of Optics; University of Porto, Portugal; 4169-007 Porto; Portugal",
+    ],
+)
+def test_a_semicolon_within_an_affiliation_parts_nothing(text: str) -> None:
+    (mention,) = parse_text(text)
+    assert (mention.organization, mention.context) == ("University of Porto", text)
+
+
+def test_an_organisation_that_two_affiliations_name_is_one_mention() -> None:
+    (mention,) = parse_text("Physics, Univ. of Porto, Portugal; Chemistry, Univ. of Porto, Portugal")
+    assert mention.organization == "Univ. of Porto"
+    whole = "Brewer Science, Rolla, United States; University of Porto, Porto, Portugal"
+    assert len(parse_text(whole, ParsingSettings(split_organizations=False))) == 1
 
 
 @pytest.mark.parametrize(
