@@ -15,7 +15,6 @@ import numpy as np
 
 from blocking import CorpusEncoder, Encoder, block_in_detail
 from blocking.pairs import RULES
-from pipeline.cleaning import clean
 from pipeline.clustering import Clusters
 from pipeline.consolidation import (
     Consolidated,
@@ -33,7 +32,7 @@ from pipeline.linked_tables import link_columns, timeline_frame
 from pipeline.linking import Linking, RegistryFacts, link_run
 from pipeline.model_list import load_named_encoder
 from pipeline.normalization import normalize, with_keys
-from pipeline.parsing import parse
+from pipeline.preparation import mentions_of
 from pipeline.records import Affiliations, Forms, Int64s, Matches, Mentions, ScoredPairs, SetAside
 from pipeline.resolution import cluster_matches
 from pipeline.rows import list_of
@@ -171,7 +170,7 @@ def arrivals(index: AffiliationIndex, fresh: Affiliations, log: StageLog) -> Arr
     """New strings to their mentions, and the pairs of these with each other and with old ones."""
     settings = index.settings
     with log("parse") as tick:
-        mentions = parse(clean(fresh, settings.cleaning), settings.parsing, tick)
+        mentions = mentions_of(fresh, settings, tick)
         forms = normalize(mentions, settings.normalization)
     with log("compare") as tick:
         blocking = settings.blocking

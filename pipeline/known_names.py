@@ -25,8 +25,8 @@ from pipeline.errors import UsageError
 UInt64s = npt.NDArray[np.uint64]
 Int32s = npt.NDArray[np.int32]
 
-#: The name under which settings ask for the table in the package.
-BUILT_IN = "built-in"
+#: The names under which settings ask for the table in the package, and for none.
+BUILT_IN, NONE = "built-in", "none"
 FORMAT = "affiliation-resolver known names 1"
 FILE = "names.safetensors"
 #: Names are sought in runs of two to so many tokens; 99 % of the names of ROR have no more.
@@ -202,6 +202,15 @@ class KnownNames:
         part = folder / f"{FILE}.part"
         part.write_bytes(save({k: np.ascontiguousarray(a) for k, a in sorted(arrays.items())}, header))
         part.replace(folder / FILE)
+
+
+def names_of(source: str) -> KnownNames | None:
+    """The table that settings ask for by its name or folder, None where they ask for none.
+
+    Raises:
+        UsageError: as for `KnownNames.load`.
+    """
+    return None if source == NONE else KnownNames.load(source)
 
 
 @lru_cache(maxsize=2)

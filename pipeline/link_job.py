@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.cleaning import clean
 from pipeline.consolidation import mention_ids
 from pipeline.errors import UsageError
 from pipeline.folding import fold_rows
@@ -18,7 +17,7 @@ from pipeline.linking import LinkModel, Links, Said, link, registry_facts
 from pipeline.linking.features import RegistryFacts
 from pipeline.model_list import load_named_encoder
 from pipeline.normalization import normalize
-from pipeline.parsing import parse
+from pipeline.preparation import mentions_of
 from pipeline.reading import ReadingSettings, stage_rows
 from pipeline.records import Forms, Mentions
 from pipeline.registry import Registry
@@ -77,7 +76,7 @@ def run_link_job(
         with log("fold rows"):
             folded = fold_rows(staged)
     with log("parse") as tick:
-        mentions = parse(clean(folded.affiliations, settings.cleaning), settings.parsing, tick)
+        mentions = mentions_of(folded.affiliations, settings, tick)
         forms = normalize(mentions, settings.normalization)
     with log("link") as tick:
         links = link(forms, facts, settings.linking, settings.blocking, encoder=encoder, on_progress=tick)

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from pipeline.concepts import concept_text, name_key
-from pipeline.known_names import BUILT_IN, KnownNames
+from pipeline.known_names import BUILT_IN, names_of
 from pipeline.lexicon import Lexicon, initials
 from pipeline.processes import in_processes
 from pipeline.recognition import recognize
@@ -24,17 +24,14 @@ KNOWN_NAME = "known_name"
 _CHUNK = 5_000
 
 
-#: The name under which settings ask for no table of known names.
-NONE = "none"
-
-
 @dataclass(frozen=True)
 class NormalizationSettings:
     """Which key rules propose pairs beside neighbours, and which table of known names is looked up.
 
     Attributes:
         use_same_form, use_acronym_place, use_transliteration, use_known_name: key rules.
-        known_names: "built-in", folder of a table from `affil train names`, or "none".
+        known_names: "built-in", folder of a table from `affil train names`, or "none"; the parser's tagger
+            looks names up in the same.
     """
 
     use_same_form: bool = True
@@ -50,7 +47,7 @@ def normalize(
     """Mentions become forms: display for people, compare for models, keys for blocking."""
     settings = settings or NormalizationSettings()
     items = mentions.mention
-    names = load_known_names(settings)
+    names = names_of(settings.known_names)
     columns: dict[str, list[Any]] = {name: [] for name in (*_TEXTS, *_rules(settings))}
     known: list[KnownRecords] = []
     for part in in_processes(partial(_normalize_chunk, settings=settings), items, _CHUNK):
@@ -101,7 +98,7 @@ def _normalize_chunk(items: Sequence[Mention], settings: NormalizationSettings) 
     concept, context_concept = ([concept_text(text) for text in texts] for texts in (organization, context))
     display_of = [display(m.organization) for m in items]
     units = compare_all([" ".join(m.units) for m in items])
-    names = load_known_names(settings)
+    names = names_of(settings.known_names)
     places = [(m.country_code, m.city) for m in items]
     known = recognize(names, concept, context_concept, places) if names else None
     texts = (display_of, context, organization, concept, context_concept, units)
@@ -143,17 +140,6 @@ def _keys(
 def _acronyms(mention: Mention) -> tuple[str, ...]:
     """Acronyms that a string states for the organisation, in capitals and without full stops."""
     return tuple(a.replace(".", "").upper() for a in mention.acronyms)
-
-
-def load_known_names(settings: NormalizationSettings) -> KnownNames | None:
-    """The table of known names that settings ask for, None where they say "none".
-
-    Raises:
-        UsageError: it is missing or damaged.
-    """
-    if settings.known_names == NONE:
-        return None
-    return KnownNames.load(settings.known_names)
 
 
 def _same_form(organization: str, place: str | None) -> tuple[str, ...]:

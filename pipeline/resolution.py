@@ -53,10 +53,11 @@ from pipeline.errors import UsageError
 from pipeline.explanation import Background, Explanation, PairReasons, explain, weakest_links
 from pipeline.folding import Folded, fold_values, sources_of
 from pipeline.judgements import Judgements, hold
+from pipeline.known_names import names_of
 from pipeline.linked_tables import timeline_frame
 from pipeline.linking import Linking, RegistryFacts, link_run, load_registry
 from pipeline.model_list import load_named_encoder
-from pipeline.normalization import load_known_names, normalize
+from pipeline.normalization import normalize
 from pipeline.parsing import load_tagger, parse
 from pipeline.records import Forms, Int64s, Matches, Mentions, Progress, ScoredPairs
 from pipeline.run_folder import check_output, fingerprint_of, finish, write_tables
@@ -117,7 +118,8 @@ def resolve(
         folded, sources = _folded(affiliations)
     strings = folded.affiliations
     cleaned = stage.run("clean", partial(clean, strings, settings.cleaning), cleaned_form(strings))
-    mentions = stage.run("parse", partial(parse, cleaned, settings.parsing), mentions_form(strings))
+    parsed = partial(parse, cleaned, settings.parsing, known_names=settings.normalization.known_names)
+    mentions = stage.run("parse", parsed, mentions_form(strings))
     held, keys = _held(constraints, judgements, mentions)
     del cleaned  # Millions of texts.
     forms = stage.run("normalize", partial(normalize, mentions, settings.normalization), FORMS)
@@ -200,7 +202,7 @@ class Models:
         """
         blocking, scoring = settings.blocking, settings.scoring
         load_tagger(settings.parsing)
-        load_known_names(settings.normalization)
+        names_of(settings.normalization.known_names)
         PlattScaling.load(settings.calibration.file)
         AdditiveModel.load(scoring.model, NAMES)
         if blocking.device == "cuda":

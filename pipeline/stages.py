@@ -45,11 +45,14 @@ class Needs:
 _SECOND_PASS = frozenset({"blocking.n_group_neighbours", "blocking.n_representatives"})
 #: Only what clusters make of links reads these.
 _VOTE = frozenset({"linking.min_link_probability", "linking.min_conflict_probability"})
+#: What parsing does not read of normalization: all but the table of known names.
+_KEYS = frozenset(f"normalization.use_{key}" for key in ("same_form", "acronym_place", "transliteration"))
+_KEYS |= {"normalization.use_known_name"}
 NEEDS: Mapping[str, Needs] = {
     "read": Needs(more=("inputs",)),
     "fold rows": Needs(("read",)),
     "clean": Needs(("fold rows",), ("cleaning",)),
-    "parse": Needs(("clean",), ("parsing",)),
+    "parse": Needs(("clean",), ("parsing", "normalization"), _KEYS),
     "normalize": Needs(("parse",), ("normalization",)),
     "block": Needs(("normalize",), ("blocking",), _SECOND_PASS),
     "score": Needs(("normalize", "block"), ("scoring",)),

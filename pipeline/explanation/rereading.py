@@ -6,13 +6,12 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.cleaning import clean
 from pipeline.consolidation import mention_ids
 from pipeline.explanation.contributions import PairReasons
 from pipeline.explanation.explanation import Background
 from pipeline.judgements import Judgements, hold
 from pipeline.normalization import normalize
-from pipeline.parsing import parse
+from pipeline.preparation import mentions_of
 from pipeline.records import Affiliations
 from pipeline.run_folder import read_frames, read_settings
 from pipeline.scoring import PairFeatures, fit_vocabulary
@@ -53,7 +52,7 @@ def features_of(frames: RunFrames, settings: Settings) -> PairFeatures | None:
         strings["affiliation"].tolist(),
         strings["n_occurrences"].to_numpy(np.int64),
     )
-    mentions = parse(clean(affiliations, settings.cleaning), settings.parsing)
+    mentions = mentions_of(affiliations, settings)
     if mention_ids(mentions) != frames.mentions["mention_id"].tolist():
         return None
     forms = normalize(mentions, settings.normalization)

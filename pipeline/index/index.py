@@ -13,7 +13,6 @@ import numpy as np
 from blocking import CandidatePairs
 from blocking.merging import joined as joined_pairs
 from pipeline.calibration import calibrate
-from pipeline.cleaning import clean
 from pipeline.consolidation import mention_ids
 from pipeline.errors import UsageError
 from pipeline.folding import fold_values
@@ -22,7 +21,7 @@ from pipeline.index.columns import KEY_RULES, forms_of, id_number, mentions_tabl
 from pipeline.index.store import Store, write_store
 from pipeline.model_list import load_named_encoder
 from pipeline.normalization import normalize
-from pipeline.parsing import parse
+from pipeline.preparation import mentions_of
 from pipeline.records import (
     MAIN,
     Affiliations,
@@ -246,7 +245,7 @@ class AffiliationIndex:
 
     def _compared(self, strings: Sequence[str], k: int) -> dict[str, _Answer]:
         """Strings that the run lacks to what their main mentions are; strings without one are left out."""
-        every = parse(clean(fold_values(strings).affiliations, self.settings.cleaning), self.settings.parsing)
+        every = mentions_of(fold_values(strings).affiliations, self.settings)
         is_main = np.array([m.role == MAIN for m in every.mention], bool)
         items = [m for m in every.mention if m.role == MAIN]
         mentions = Mentions(every.affiliations, every.affiliation[is_main], items)
@@ -331,7 +330,7 @@ def _read_again(
         strings["affiliation"].tolist(),
         strings["n_occurrences"].to_numpy(np.int64),
     )
-    mentions = parse(clean(affiliations, settings.cleaning), settings.parsing, on_progress)
+    mentions = mentions_of(affiliations, settings, on_progress)
     return mentions, normalize(mentions, settings.normalization)
 
 

@@ -8,7 +8,8 @@ from functools import lru_cache
 
 import numpy as np
 
-from pipeline.normalization import NONE, NormalizationSettings, normalize
+from pipeline.known_names import NONE
+from pipeline.normalization import NormalizationSettings, normalize
 from pipeline.places import Gazetteer
 from pipeline.records import Affiliations, Forms, Int64s, Mention, Mentions
 from pipeline.registry import Names, Registry

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.concepts import concept_tokens
-from pipeline.known_names import BUILT_IN, KnownNames, NameTable, hash_of
+from pipeline.known_names import BUILT_IN, KnownNames, NameTable, hash_of, names_of
 from pipeline.lexicon import keys_of
 from pipeline.parsing.naming import MARK
 from pipeline.text import compare
@@ -43,8 +43,8 @@ _CACHE_SIZE = 1 << 16
 class NameMarks:
     """A table of known names, looked up for tokens and texts. Get it from `load`."""
 
-    def __init__(self, names: KnownNames) -> None:
-        """The table."""
+    def __init__(self, names: KnownNames | None) -> None:
+        """The table; None knows no name."""
         self._names = names
         self._single = lru_cache(200_000)(self._find_single)
         self._about = lru_cache(_CACHE_SIZE)(self._find_about)
@@ -54,8 +54,8 @@ class NameMarks:
     @staticmethod
     @lru_cache(maxsize=2)
     def load(source: str = BUILT_IN) -> NameMarks:
-        """The table of that name or folder, see `KnownNames.load`; the same object every time."""
-        return NameMarks(KnownNames.load(source))
+        """The table that settings call so, see `names_of`; the same object every time."""
+        return NameMarks(names_of(source))
 
     def is_known(self, text: str) -> bool:
         """Whether a text as a whole is a name in the table."""
@@ -71,6 +71,8 @@ class NameMarks:
             word, text_of: numbers of each token's word and text, shape (n,).
             country: country code of each text, None where it is unknown.
         """
+        if self._names is None:
+            return np.zeros(len(word), np.int64)
         found = self._singles(words, word, text_of, country)
         concepts = [concept_hashes(w) for w in words]
         counts = np.fromiter(map(len, concepts), np.int64, len(words))
@@ -109,11 +111,13 @@ class NameMarks:
 
     def _find_single(self, word: str) -> int:
         """The row of the name that a token alone is, -1 where it is none."""
+        assert self._names is not None
         own = concept_hashes(word)
         return self._names.single.row_of.get(own[0], -1) if len(own) == 1 else -1
 
     def _find_about(self, is_run: bool, row: int, country: str | None) -> tuple[int, str]:
         """How many records are called so (3 for more), and whether one of them is in the text's country."""
+        assert self._names is not None
         table: NameTable = self._names.bag if is_run else self._names.single
         records = table.records(row)
         places = [self._names.places[self._names.place[r]][0] for r in records]
@@ -121,8 +125,8 @@ class NameMarks:
         return min(len(records), _MOST_RECORDS), where
 
     def _find_records(self, text: str) -> tuple[int, ...]:
-        tokens = concept_tokens(compare(text))
-        return self._names.named(tokens) if tokens else ()
+        tokens = concept_tokens(compare(text)) if self._names else []
+        return self._names.named(tokens) if self._names and tokens else ()
 
 
 @lru_cache(maxsize=200_000)

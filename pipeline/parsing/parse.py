@@ -16,6 +16,7 @@ from functools import partial
 import numpy as np
 
 from pipeline.errors import UsageError
+from pipeline.known_names import BUILT_IN
 from pipeline.lexicon import COMPASS, Lexicon, keys_of
 from pipeline.parsing.classify import Segment, classify
 from pipeline.parsing.features import tokens_of
@@ -80,21 +81,33 @@ def load_tagger(settings: ParsingSettings) -> Tagger | None:
 
 
 def parse(
-    cleaned: Cleaned, settings: ParsingSettings | None = None, on_progress: Progress | None = None
+    cleaned: Cleaned,
+    settings: ParsingSettings | None = None,
+    on_progress: Progress | None = None,
+    *,
+    known_names: str = BUILT_IN,
 ) -> Mentions:
     """Cleaned texts become mentions; a text that is only a place is set aside as `only_place`.
 
+    Args:
+        cleaned: the texts.
+        settings: how they are parsed.
+        on_progress: called with (texts done, texts).
+        known_names: what tells the tagger which names are known, as `NormalizationSettings` has it.
+
     Raises:
-        UsageError: a model that is missing, damaged or of another kind.
+        UsageError: a model or a table of names that is missing, damaged or of another kind.
     """
     settings = settings or ParsingSettings()
-    load_tagger(settings)
+    if load_tagger(settings):
+        NameMarks.load(known_names)
     numbers: list[int] = []
     mentions: list[Mention] = []
     places: list[int] = []
     n = len(cleaned.text)
     number = 0
-    for parsed in in_processes(partial(_parse_chunk, settings=settings), cleaned.text, _CHUNK):
+    work = partial(_parse_chunk, settings=settings, known_names=known_names)
+    for parsed in in_processes(work, cleaned.text, _CHUNK):
         for found in parsed:
             if cleaned.text[number] and not found:
                 places.append(number)
@@ -117,13 +130,15 @@ def parse(
 def parse_text(text: str, settings: ParsingSettings | None = None) -> tuple[Mention, ...]:
     """One cleaned text becomes its mentions, the main one first; none where the text is only a place."""
     settings = settings or ParsingSettings()
-    (found,) = _parse_all([text], settings, load_tagger(settings))
+    (found,) = _parse_all([text], settings, BUILT_IN)
     return found
 
 
-def _parse_chunk(texts: Sequence[str], settings: ParsingSettings) -> list[tuple[Mention, ...]]:
+def _parse_chunk(
+    texts: Sequence[str], settings: ParsingSettings, known_names: str
+) -> list[tuple[Mention, ...]]:
     with _uncollected():
-        return _parse_all(texts, settings, load_tagger(settings))
+        return _parse_all(texts, settings, known_names)
 
 
 @contextmanager
@@ -139,13 +154,14 @@ def _uncollected() -> Iterator[None]:
 
 
 def _parse_all(
-    texts: Sequence[str], settings: ParsingSettings, tagger: Tagger | None
+    texts: Sequence[str], settings: ParsingSettings, known_names: str
 ) -> list[tuple[Mention, ...]]:
+    tagger = load_tagger(settings)
     read_each = read_affiliations if settings.split_organizations else _read_whole
     readings = [read_each(_cut(text, settings.max_length)) for text in texts]
     known = [reading for own in readings for reading in own]
     if tagger is not None:
-        marks = NameMarks.load()
+        marks = NameMarks.load(known_names)
         spans = tagger.spans(tokens_of(known, marks))
         known = [with_tagged(r, s, marks) if s else r for r, s in zip(known, spans, strict=True)]
     done = iter(known)

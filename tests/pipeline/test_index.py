@@ -196,7 +196,7 @@ def test_what_a_run_kept_is_not_read_again(tmp_path: Path, monkeypatch: pytest.M
     shutil.rmtree(tmp_path / "bare" / STAGES)
     shutil.copytree(tmp_path / "run", tmp_path / "spoilt")
     (tmp_path / "spoilt" / STAGES / "parse" / "mentions.parquet").write_bytes(b"")
-    monkeypatch.setattr("pipeline.index.index.parse", lambda *_: pytest.fail("strings were read again"))
+    monkeypatch.setattr("pipeline.index.index.mentions_of", lambda *_: pytest.fail("strings were read again"))
     kept = AffiliationIndex.load(tmp_path / "run").store
     monkeypatch.undo()
     for other in ("bare", "spoilt"):

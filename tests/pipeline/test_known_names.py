@@ -13,6 +13,9 @@ from pipeline.cli import main
 from pipeline.concepts import concept_tokens
 from pipeline.errors import UsageError
 from pipeline.known_names import MAX_TOKENS, KnownNames, made_of
+from pipeline.parsing.features import tokens_of
+from pipeline.parsing.marking import NameMarks
+from pipeline.parsing.reading import read
 from pipeline.recognition import recognize
 from pipeline.records import Forms
 from pipeline.registry import Registry, import_registry, short_id
@@ -230,3 +233,26 @@ def test_a_registry_that_is_none_is_one_line(tmp_path: Path) -> None:
     done = CliRunner().invoke(main, asked)
     assert done.exit_code != 0
     assert not (tmp_path / "out").exists()
+
+
+def test_the_tagger_knows_the_names_of_the_same_table(registry: Path, tmp_path: Path) -> None:
+    """One setting for all: without a table the tagger knows none, with another it knows those of that one."""
+    CliRunner().invoke(main, ["train", "names", "--registry", str(registry), "--output", str(tmp_path)])
+    text = "University of Oxford, Université de Lille, UK"
+    reading = read(text)
+    assert reading is not None
+    marked = {}
+    for source in ("built-in", "none", str(tmp_path)):
+        tokens = tokens_of([reading], NameMarks.load(source))
+        marked[source] = {tokens.words[w] for w, n in zip(tokens.word, tokens.name, strict=True) if n}
+    assert {"Oxford", "Lille"} <= marked["built-in"]
+    assert marked["none"] == set()
+    assert "Oxford" in marked[str(tmp_path)] and "Lille" not in marked[str(tmp_path)]
+    # Nothing but the names parts the two.
+    found = {}
+    for source in marked:
+        settings = pipeline.Settings().with_values(normalization={"known_names": source})
+        mentions = pipeline.resolve(["Harvard Medical School Brigham Womens Hospital"], settings).mentions
+        found[source] = set(mentions["organization"])
+    assert found["built-in"] == {"Harvard Medical School", "Brigham Womens Hospital"}
+    assert found["none"] == found[str(tmp_path)] == {"Harvard Medical School Brigham Womens Hospital"}
