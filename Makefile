@@ -47,6 +47,7 @@ benchmark: $(VENV)/.installed-test ## The figures of the README; needs the label
 	$(BIN)/python benchmarks/quality.py --data $(DATA) --save benchmarks/results/quality.json
 	$(BIN)/python benchmarks/speed.py --data $(DATA) --save benchmarks/results/speed.json
 	$(BIN)/python benchmarks/threshold.py --data $(DATA)
+	$(BIN)/python benchmarks/sources.py --data $(DATA) --write docs/sources.md
 	$(BIN)/python benchmarks/fine_tuning.py --data $(DATA) --output out/fine-tuning --save benchmarks/results/fine_tuning.json
 	$(BIN)/python benchmarks/rescoring.py --data $(DATA) --save benchmarks/results/rescoring.json
 	$(BIN)/affil registry import $(DATA)/registry/ror_records_partial.jsonl.gz --output out/ror.parquet

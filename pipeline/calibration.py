@@ -3,14 +3,16 @@
 Platt scaling (Platt 1999): `logit p = slope · logit + intercept`, fitted on held-out organisations. How many
 of the candidate pairs are matches differs between corpora, and so does how probable a match is a priori:
 that share is estimated from the corpus itself by expectation maximisation (Saerens, Latinne and Decaestecker
-2002), and moves all log-odds of a run by one number.
+2002), and moves all log-odds of a run by one number. Only plausible pairs are counted: blocking gives every
+mention some tens of neighbours, so how many hopeless ones are among them tells the size of the corpus, not
+how often two like names are one institution.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from importlib.resources import files
 from pathlib import Path
@@ -25,11 +27,13 @@ from pipeline.records import Float64s, Matches, ScoredPairs
 #: Pairs with the share of matches of the calibration that are counted with those of a corpus, so that few
 #: pairs move nothing: a choice, not a measurement.
 _PRIOR_PAIRS = 2_000
-#: The farthest that log-odds are moved: down to a fifth of the share of the calibration, and never up. Where
-#: institutions have many strings each, more pairs are matches because more of them are plain; the others are
-#: no likelier for it. Of a million synthetic strings the estimate is +.9, of their doubtful pairs +.2 is true
-#: and B³ is best below 0; no labelled set's estimate was above 0.
-_LEAST_SHIFT, _MOST_SHIFT = -float(np.log(5)), 0.0
+#: Calibrated log-odds above which a pair is plausible. With sources left out of training in turn and on the
+#: tune fold (`benchmarks/sources.py`) -4 and -3 do alike; lower and without a bound clusters are worse.
+_PLAUSIBLE = -4.0
+#: The farthest that log-odds are moved: down to a tenth of the odds of the calibration, and never up. Where
+#: institutions have many strings each, more pairs are matches because more of them are plain; the doubtful
+#: ones are hardly likelier for it: of a million synthetic strings by .2, and B³ is best below 0 there.
+_LEAST_SHIFT, _MOST_SHIFT = -float(np.log(10)), 0.0
 #: Log-odds are counted in bins of this width, so that tens of millions of pairs take no time.
 _BIN = 0.01
 #: Log-odds beyond which nothing is told apart.
@@ -67,12 +71,13 @@ class PlattScaling:
 
     Attributes:
         slope, intercept: of the line.
-        match_share: share of matches among the pairs that it was fitted on, None where that is not known.
+        plausible_share: share of matches among the plausible pairs that it was fitted on, None where that is
+            not known.
     """
 
     slope: float
     intercept: float
-    match_share: float | None = None
+    plausible_share: float | None = None
 
     @classmethod
     def fit(cls, logit: Float64s, is_match: Float64s) -> PlattScaling:
@@ -80,7 +85,11 @@ class PlattScaling:
         from sklearn.linear_model import LogisticRegression
 
         found = LogisticRegression(C=np.inf, max_iter=1000).fit(logit[:, None], is_match)
-        return cls(float(found.coef_[0, 0]), float(found.intercept_[0]), float(is_match.mean()))
+        line = cls(float(found.coef_[0, 0]), float(found.intercept_[0]))
+        plausible = is_match[line.apply(logit) > _PLAUSIBLE]
+        # A share of none or all moves nothing: it has no log-odds.
+        is_share = 0 < plausible.sum() < len(plausible)
+        return replace(line, plausible_share=float(plausible.mean())) if is_share else line
 
     def apply(self, logit: Float64s) -> Float64s:
         """Log-odds to calibrated log-odds."""
@@ -102,9 +111,9 @@ def _read(path: Path) -> PlattScaling:
         raise UsageError(f"no such calibration file: {path}")
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
-        share = data.get("match_share")
+        share = data.get("plausible_share")
         if share is not None and not 0 < share < 1:
-            raise ValueError(f"match_share must lie between 0 and 1, got {share}")
+            raise ValueError(f"plausible_share must lie between 0 and 1, got {share}")
         return PlattScaling(float(data["slope"]), float(data["intercept"]), share)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UsageError(
@@ -129,7 +138,7 @@ def calibrate(
     scaling = PlattScaling.load(settings.file)
     logits = partial(_logits, scored, scaling, settings)
     if shift is None:
-        share = scaling.match_share if settings.adapt_to_corpus else None
+        share = scaling.plausible_share if settings.adapt_to_corpus else None
         parts = slices(len(scored), vectors.AT_ONCE)
         shift = 0.0 if share is None else corpus_shift(map(logits, parts), share)
     probability = vectors.filled(len(scored), np.float64, lambda part: sigmoid(logits(part) + shift))
@@ -152,27 +161,29 @@ def _logits(
     return logit
 
 
-def corpus_shift(logits: Iterable[Float64s], match_share: float) -> float:
+def corpus_shift(logits: Iterable[Float64s], plausible_share: float) -> float:
     """What to add to calibrated log-odds of a corpus whose share of matches is its own.
 
     Args:
-        logits: calibrated where a share of `match_share` of the pairs are matches, some pairs at a time.
-        match_share: of the pairs that the calibration was fitted on.
+        logits: calibrated log-odds of pairs, some pairs at a time.
+        plausible_share: of matches among the plausible pairs that the calibration was fitted on.
 
     Returns:
-        The shift of log-odds at which the mean probability is the share that it stands for.
+        The shift of log-odds at which the mean probability of the plausible pairs is the share that it
+        stands for.
     """
     n_bins = round(_MOST_LOGIT / _BIN)
     counts = np.zeros(2 * n_bins + 1, np.int64)
     for logit in logits:
-        bins = np.round(np.clip(logit, -_MOST_LOGIT, _MOST_LOGIT) / _BIN).astype(np.int64)
+        plausible = logit[logit > _PLAUSIBLE]
+        bins = np.round(np.clip(plausible, -_MOST_LOGIT, _MOST_LOGIT) / _BIN).astype(np.int64)
         counts += np.bincount(bins + n_bins, minlength=len(counts))
     filled = np.flatnonzero(counts)
     values, counts = filled - n_bins, counts[filled]
-    prior, shift, total = np.log(match_share / (1 - match_share)), 0.0, counts.sum() + _PRIOR_PAIRS
+    prior, shift, total = np.log(plausible_share / (1 - plausible_share)), 0.0, counts.sum() + _PRIOR_PAIRS
     for _ in range(1000):
         found = sigmoid(np.asarray(values * _BIN + shift, np.float64))
-        expected = counts @ found + _PRIOR_PAIRS * match_share
+        expected = counts @ found + _PRIOR_PAIRS * plausible_share
         before, shift = shift, float(np.log(expected / (total - expected)) - prior)
         if abs(shift - before) < 1e-6:
             break

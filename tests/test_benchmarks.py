@@ -24,6 +24,7 @@ sys.path.insert(0, str(ROOT / "benchmarks"))
 import gpu  # noqa: E402
 import linking  # noqa: E402
 import scale  # noqa: E402
+import sources  # noqa: E402
 import synthetic  # noqa: E402
 
 DATA = Path(os.environ.get("AFFIL_DATA", ROOT.parent / "shared" / "data"))
@@ -369,3 +370,37 @@ def test_the_whole_path_runs_on_synthetic_strings() -> None:
     assert 0 < row["b3_f1"] <= 1 and {"parse", "block", "cluster"} <= set(row["stages"])
     assert sum(row["stages"].values()) <= row["seconds"]
     assert "whole path" in gpu.line(row)
+
+
+# ----------------------------------------------------------------------------------------- sources
+
+
+def test_sources_reads_train_and_tune_alone_and_each_string_once(tmp_path: Path) -> None:
+    (tmp_path / "labelled").mkdir()
+    rows = [
+        "affiliation\tcluster\tfold\tsource",
+        *("Kyoto University\tk\ttrain\tcordis", "Kyoto University\tx\ttrain\thfe_french"),
+        *("University of Oxford\to\ttune\ts2aff_val", "Aarhus University\ta\ttest\tcordis"),
+    ]
+    (tmp_path / "labelled" / "shared_clusters.tsv").write_text("\n".join(rows), encoding="utf-8")
+    found = sources.read(tmp_path)
+    assert [(r.affiliation, r.cluster) for r in found] == [
+        ("Kyoto University", "k"),
+        ("University of Oxford", "o"),
+    ]
+    assert found[1].is_new
+
+
+def test_sources_tables_count_what_a_run_of_the_strings_gives() -> None:
+    names = {"k": "Kyoto University, Kyoto, Japan", "o": "University of Oxford, Oxford, UK"}
+    texts = [
+        (f"Department of {s}, {n}", c) for c, n in names.items() for s in ("Physics", "Law", "Botany", "Art")
+    ]
+    rows = [sources.Row(text, cluster, "tune", "cordis") for text, cluster in texts]
+    alone = sources.Row("Aarhus University, Aarhus, Denmark", "a", "tune", "cordis")
+    assert sources.large([*rows, alone]) == rows
+    found = sources.line("one", [*rows, alone], pipeline.Settings())
+    assert (found.n_strings, found.n_institutions) == (9, 3)
+    assert found.measure == dict.fromkeys(sources.MEASURES, 1.0)
+    worse = found._replace(measure=dict.fromkeys(sources.MEASURES, 0.5))
+    assert "| mean | 18 | 6 | 0.750 |" in sources.table("both", [found, worse])

@@ -77,6 +77,7 @@ def test_extreme_log_odds_stay_probabilities() -> None:
         ("{", "no calibration"),
         ('{"slope": 1}', "intercept"),
         ('{"slope": "a", "intercept": 0}', "no calibration"),
+        ('{"slope": 1, "intercept": 0, "plausible_share": 1.0}', "between 0 and 1"),
     ],
 )
 def test_a_broken_file_is_named(tmp_path, text: str, message: str) -> None:
@@ -100,13 +101,36 @@ def test_weight_is_checked() -> None:
 def test_the_share_of_matches_of_a_corpus_is_found(share: float) -> None:
     """Draws from a calibrated model at another share: the shift is the difference of log-odds a priori."""
     random = np.random.default_rng(0)
-    is_match = random.random(200_000) < share
+    is_match = random.random(600_000) < share
     # Two normals of variance 4 and means ±2: their log-likelihood ratio is the value itself.
     evidence = np.where(is_match, 2.0, -2.0) + 2.0 * random.standard_normal(len(is_match))
-    fitted = 0.2
-    found = corpus_shift(np.split(evidence + np.log(fitted / (1 - fitted)), 4), fitted)
-    wanted = np.log(share / (1 - share)) - np.log(fitted / (1 - fitted))
-    assert abs(found - wanted) < 0.1
+    fitted = np.log(0.2 / 0.8)
+    logit = evidence + fitted
+    # Of the plausible pairs of a corpus with a fifth of matches: weighed, the draws at hand are that.
+    weight = np.where(is_match, 0.2 / share, 0.8 / (1 - share)) * (logit > -4)
+    plausible_share = float(weight @ is_match / weight.sum())
+    found = corpus_shift(np.split(logit, 4), plausible_share)
+    assert abs(found - (np.log(share / (1 - share)) - fitted)) < 0.1
+
+
+def test_hopeless_pairs_move_nothing() -> None:
+    """A larger corpus has fewer of them among the neighbours of a mention: no word on the others."""
+    logit = 3 * np.random.default_rng(0).standard_normal(20_000)
+    with_more = [logit, np.full(100_000, -9.0)]
+    assert corpus_shift(with_more, 0.6) == corpus_shift([logit], 0.6) != 0
+
+
+def test_odds_fall_to_a_tenth_at_the_most() -> None:
+    assert corpus_shift([np.full(100_000, -3.0)], 0.7) == pytest.approx(-np.log(10))
+
+
+def test_fit_keeps_the_share_of_matches_among_plausible_pairs() -> None:
+    random = np.random.default_rng(0)
+    is_match = random.random(20_000) < 0.1
+    logit = np.where(is_match, 2.0, -6.0) + 2 * random.standard_normal(len(is_match))
+    found = PlattScaling.fit(logit, is_match.astype(float))
+    plausible = is_match[found.apply(logit) > -4]
+    assert found.plausible_share == plausible.mean() > 0.3
 
 
 def test_a_greater_share_of_matches_moves_nothing() -> None:
