@@ -1,13 +1,14 @@
 """Growth: ten batches beside one run on the whole, and new strings against a finished run.
 
-    python benchmarks/growth.py --data ../shared/data [--size 20000] [--batches 10] [--save FILE] [-- OPTIONS]
+    python benchmarks/growth.py --data ../shared/data [--size 20000] [--batches 10] [--first N] [--save FILE]
+        [-- OPTIONS]
 
 Synthetic strings (`benchmarks/synthetic.py`) are resolved at once; and in batches: `affil resolve` for the
-first, `affil add` for each other, a process each. B³ F1 between the two partitions of mentions says how far
-they agree; seconds are of whole processes, on the wall and of processor time (which tells more on a machine
-that has other work). Then strings that the run lacks are looked up: milliseconds a
-string in one call, on the wall and of processor time (all cores), after a first call that loads the models;
-and how long opening the index takes. OPTIONS go to `affil resolve`.
+first (of N strings, else as many as each other), `affil add` for each other, a process each. B³ F1 between
+the two partitions of mentions says how far they agree; seconds are of whole processes, on the wall and of
+processor time (which tells more on a machine that has other work). Then strings that the run lacks are
+looked up: milliseconds a string in one call, on the wall and of processor time (all cores), after a first
+call that loads the models; and how long making and opening the index takes. OPTIONS go to `affil resolve`.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -111,13 +113,13 @@ def lookups(run: Path, strings: Sequence[str]) -> dict[str, float]:
 
 
 def run(
-    rows: Sequence[tuple[str, str]], n: int, n_batches: int, options: Sequence[str], scratch: Path
+    rows: Sequence[tuple[str, str]], ends: Sequence[int], options: Sequence[str], scratch: Path
 ) -> dict[str, Any]:
-    """Strings, the first `n` of them for the runs and the others to be looked up, to the figures."""
-    whole, grown, step = scratch / "whole", scratch / "grown", -(-n // n_batches)
+    """Strings and where each batch ends, to the figures; those behind the last batch are looked up."""
+    whole, grown, n, n_batches = scratch / "whole", scratch / "grown", ends[-1], len(ends)
     synthetic.write(iter(rows[:n]), scratch / "whole.parquet")
-    for i in range(n_batches):
-        synthetic.write(iter(rows[i * step : min((i + 1) * step, n)]), scratch / f"{i}.parquet")
+    for i, (start, end) in enumerate(pairwise([0, *ends])):
+        synthetic.write(iter(rows[start:end]), scratch / f"{i}.parquet")
     given = ("--column", "affiliation", "--quiet", *options)
     batches = [affil("resolve", scratch / "0.parquet", "--output", grown, *given)]
     batches += [affil("add", grown, scratch / f"{i}.parquet", "--quiet") for i in range(1, n_batches)]
@@ -139,17 +141,26 @@ def run(
     }
 
 
+def ends_of(n: int, n_batches: int, first: int | None) -> list[int]:
+    """Where each batch of `n` strings ends; but for the first, where it is said, all are as long."""
+    first = first or -(-n // n_batches)
+    return [*range(first, n, -(-(n - first) // (n_batches - 1))), n]
+
+
 def table(found: dict[str, Any]) -> str:
     """The figures as lines."""
-    batches = " ".join(f"{s:.1f}" for s in found["seconds_batches"])
+    batches, busy = (
+        " ".join(f"{s:.1f}" for s in found[name]) for name in ("seconds_batches", "cpu_seconds_batches")
+    )
     f, own = found, f"(precision {found['b3_precision']:.4f}, recall {found['b3_recall']:.4f})"
     lines = [
         ("whole", f"{f['seconds_whole']:.1f} s"),
         (f"{f['n_batches']} batches", f"{sum(f['seconds_batches']):.1f} s ({batches})"),
+        ("of processor time", f"{sum(f['cpu_seconds_batches']):.1f} s ({busy})"),
         ("batches / whole", f"{f['ratio']:.2f}"),
         (
             "of processor time",
-            f"{f['cpu_ratio']:.2f} ({sum(f['cpu_seconds_batches']):.1f} s, {f['cpu_seconds_whole']:.1f} s)",
+            f"{f['cpu_ratio']:.2f} (whole {f['cpu_seconds_whole']:.1f} s)",
         ),
         ("B³ F1 between both", f"{f['b3_f1']:.4f} {own}"),
         ("B³ F1 against gold", f"{f['b3_f1_grown']:.4f} in batches, {f['b3_f1_whole']:.4f} whole"),
@@ -169,6 +180,7 @@ def main() -> None:
     options.add_argument("--data", type=Path, required=True)
     options.add_argument("--size", type=int, default=20_000)
     options.add_argument("--batches", type=int, default=10)
+    options.add_argument("--first", type=int)
     options.add_argument("--lookups", type=int, default=5_000)
     options.add_argument("--seed", type=int, default=0)
     options.add_argument("--save", type=Path)
@@ -179,10 +191,13 @@ def main() -> None:
         options.error(f"--data: no registry in {given.data}")
     if not 2 <= given.batches <= given.size:
         options.error(f"--batches must be 2 to {given.size}, got {given.batches}")
+    if given.first is not None and not 1 <= given.first < given.size:
+        options.error(f"--first must be 1 to {given.size - 1}, got {given.first}")
     n = given.size + max(given.lookups, 20)
     rows = list(synthetic.strings(synthetic.read_institutions(registry), n, given.seed))
     with tempfile.TemporaryDirectory() as scratch:
-        found = run(rows, given.size, given.batches, given.options, Path(scratch))
+        ends = ends_of(given.size, given.batches, given.first)
+        found = run(rows, ends, given.options, Path(scratch))
     print(table(found))
     if given.save:
         given.save.parent.mkdir(parents=True, exist_ok=True)
