@@ -82,6 +82,12 @@ class Tagger:
 
     def spans(self, tokens: Tokens) -> list[list[tuple[int, int]]]:
         """The tokens of texts to the organisations in each text: start and end, in order."""
+        # The products are small: threads would wait for each other, and take twice the time.
+        with _threads().limit(limits=1, user_api="blas"):
+            return _spans(self._tags(tokens), tokens)
+
+    def _tags(self, tokens: Tokens) -> Int64s:
+        """The tag of each token, shape (n_tokens,)."""
         vectors, tags = self._vectors(tokens), np.zeros(len(tokens.word), np.int64)
         for texts in _lots(tokens.n_tokens):
             n_tokens = tokens.n_tokens[texts]
@@ -91,7 +97,7 @@ class Tagger:
             state = vectors[np.minimum(at, len(vectors) - 1)] * mask[:, :, None]
             logits = self._logits(state, mask[:, :, None].astype(np.float32))
             tags[at[mask]] = best_tags(logits, n_tokens, self._between, self._start)[mask]
-        return _spans(tags, tokens)
+        return tags
 
     def _vectors(self, tokens: Tokens) -> Float32s:
         """The sums of the vectors of each token's features, shape (n_tokens, dimensions)."""
@@ -198,6 +204,14 @@ def _spans(tags: Int64s, tokens: Tokens) -> list[list[tuple[int, int]]]:
     for text, *span in zip(text_of[first].tolist(), tokens.start[first].tolist(), end.tolist(), strict=True):
         found[text].append((span[0], span[1]))
     return found
+
+
+@lru_cache(maxsize=1)
+def _threads() -> Any:
+    """What sets the number of threads of NumPy's products."""
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController()
 
 
 @lru_cache(maxsize=4)
