@@ -66,11 +66,7 @@ def measured(result: Resolution, gold: Gold, n_bootstrap: int = 0) -> dict[str, 
 
 #: The defaults with one stage switched off, or with another model in its place.
 SWITCHED: dict[str, dict[str, dict[str, Any]]] = {
-    # The tagger knows the names of the table, too.
-    "no known names: no table of them, rules alone parse": {
-        "normalization": {"known_names": "none"},
-        "parsing": {"model": "rules"},
-    },
+    "no known names": {"normalization": {"known_names": "none"}},
     "probabilities not adapted to the corpus": {"calibration": {"adapt_to_corpus": False}},
     "parser: rules alone, no trained tagger": {"parsing": {"model": "rules"}},
     "parser: one organisation a string": {"parsing": {"split_organizations": False}},

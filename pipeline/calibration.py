@@ -27,12 +27,13 @@ from pipeline.records import Float64s, Matches, ScoredPairs
 #: Pairs with the share of matches of the calibration that are counted with those of a corpus, so that few
 #: pairs move nothing: a choice, not a measurement.
 _PRIOR_PAIRS = 2_000
-#: Calibrated log-odds above which a pair is plausible. With sources left out of training in turn and on the
-#: tune fold (`benchmarks/sources.py`) -4 and -3 do alike; lower and without a bound clusters are worse.
+#: Calibrated log-odds above which a pair is plausible. With other bounds put here, and sources left out of
+#: training in turn (`benchmarks/sources.py`), -4 and -3 did alike; lower and without one clusters were worse.
 _PLAUSIBLE = -4.0
 #: The farthest that log-odds are moved: down to a tenth of the odds of the calibration, and never up. Where
 #: institutions have many strings each, more pairs are matches because more of them are plain; the doubtful
-#: ones are hardly likelier for it: of a million synthetic strings by .2, and B³ is best below 0 there.
+#: ones are hardly likelier for it: of a million strings of `benchmarks/scale.py`, looked at once, by .2
+#: where .9 was estimated, and B³ was best below 0.
 _LEAST_SHIFT, _MOST_SHIFT = -float(np.log(10)), 0.0
 #: Log-odds are counted in bins of this width, so that tens of millions of pairs take no time.
 _BIN = 0.01

@@ -34,8 +34,7 @@ def _each(name: str, *values: object, **more: object) -> tuple[dict[str, Any], .
     return tuple({name: value, **more} for value in values)
 
 
-#: The tagger knows the names of the table, too: then rules alone parse.
-_NO_NAMES = {"normalization.known_names": "none", "parsing.model": "rules"}
+_NO_NAMES = {"normalization.known_names": "none"}
 PEERS = {
     peer.name: peer
     for peer in (
