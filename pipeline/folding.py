@@ -18,7 +18,7 @@ from pipeline.databases import literal
 from pipeline.errors import AffilError, UsageError
 from pipeline.records import Affiliations, SetAside
 from pipeline.rows import ROW, StagedRows, list_of, rows_from_values
-from pipeline.writing import append_csv, atomic_path, safe_cells, write_header
+from pipeline.writing import atomic_path, csv_header, csv_lines, safe_cells
 
 if TYPE_CHECKING:
     import duckdb
@@ -326,17 +326,14 @@ def _write_resolved_parquet(
 def _write_resolved_csv(
     staged: StagedRows, added: dict[str, pa.Array], numbers: pa.ChunkedArray, path: Path
 ) -> None:
-    import pyarrow as pa
 
     delimiter = staged.delimiter or ","
-    # Made text and safe once a string, not once a row.
-    plain = [c.cast(pa.string()) if pa.types.is_boolean(c.type) else c for c in added.values()]
-    texts = [[None if cell is None else str(cell) for cell in safe_cells(column)] for column in plain]
-    cells = [pa.array(text, pa.string()) for text in texts]
-    with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as handle:
-        write_header(handle, _resolved_names(staged, added), delimiter)
+    # Made safe once a string, not once a row.
+    cells = [safe_cells(column) for column in added.values()]
+    with atomic_path(path) as temporary, temporary.open("wb") as handle:
+        handle.write(csv_header(_resolved_names(staged, added), delimiter))
         for arrays in _with_entities(staged, cells, numbers):
-            append_csv(handle, [list_of(array) for array in arrays], delimiter)
+            handle.write(csv_lines(arrays, delimiter))
 
 
 def _resolved_names(staged: StagedRows, added: Iterable[str]) -> list[str]:

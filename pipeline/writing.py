@@ -127,10 +127,57 @@ def write_frame(frame: pd.DataFrame, schema: pa.Schema, path: str | Path) -> Non
 
 def write_csv(table: pa.Table, path: str | Path) -> None:
     """An Arrow table in, a UTF-8 CSV file at `path` out; formulas escaped, lists joined with "; "."""
-    with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as handle:
-        write_header(handle, table.column_names)
+    with atomic_path(path) as temporary, temporary.open("wb") as handle:
+        handle.write(csv_header(table.column_names))
         for batch in table.to_batches(max_chunksize=_BATCH_ROWS):
-            append_csv(handle, [safe_cells(column) for column in batch.columns])
+            handle.write(csv_lines([safe_cells(column) for column in batch.columns]))
+
+
+def csv_header(columns: Sequence[str], delimiter: str = ",") -> bytes:
+    """Column names in, the first line of a CSV file out, in UTF-8."""
+    text = io.StringIO()
+    write_header(text, columns, delimiter)
+    return text.getvalue().encode("utf-8")
+
+
+def csv_lines(columns: Sequence[pa.Array], delimiter: str = ",") -> memoryview:
+    """Columns of Arrow texts in, their rows as UTF-8 lines of a CSV file out; null is empty.
+
+    Cells are written as they are; `safe_cells` makes them safe to open in a spreadsheet.
+    """
+    import pyarrow as pa
+
+    # Of texts beyond 2 GB the places take 8 bytes.
+    cells = [_quoted(column.cast(pa.large_string()), delimiter, len(columns) == 1) for column in columns]
+    lines = _glued(_glued(*cells, by=delimiter), "\n")
+    _, places, text = lines.buffers()
+    if not len(lines):
+        return memoryview(b"")
+    ends = memoryview(places).cast("q")[lines.offset :]
+    return memoryview(text)[ends[0] : ends[len(lines)]]
+
+
+def _quoted(column: pa.Array, delimiter: str, is_alone: bool) -> pa.Array:
+    """Cells in quotes where a reader would take a part of one for its end; an empty line is no row."""
+    import pyarrow.compute as pc
+
+    needs = pc.match_substring_regex(column, f'["\r\n{delimiter}]' + ("|^$" if is_alone else ""))
+    if is_alone:
+        column, needs = pc.fill_null(column, ""), pc.fill_null(needs, True)
+    if not pc.any(needs).as_py():
+        return column
+    doubled = pc.replace_substring(column, '"', '""')
+    return pc.if_else(needs, _glued('"', doubled, '"'), column)
+
+
+def _glued(*parts: pa.Array | str, by: str = "") -> pa.Array:
+    """Columns of texts, and texts, to one column; null is empty."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    kind = pa.large_string()
+    scalars = [pa.scalar(p, kind) if isinstance(p, str) else p for p in (*parts, by)]
+    return pc.binary_join_element_wise(*scalars, null_handling="replace")
 
 
 def write_header(handle: TextIO, columns: Sequence[str], delimiter: str = ",") -> None:
@@ -155,8 +202,8 @@ def _csv_text(rows: list[tuple[object, ...]], delimiter: str, quoting: Literal[0
     return buffer.getvalue()
 
 
-def safe_cells(column: pa.Array) -> list[object]:
-    """An Arrow column in, CSV cells out; text that a spreadsheet would run gets a leading apostrophe."""
+def safe_cells(column: pa.Array) -> pa.Array:
+    """An Arrow column in, CSV cells as texts out; what a spreadsheet would run has an apostrophe first."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -164,12 +211,13 @@ def safe_cells(column: pa.Array) -> list[object]:
         column = pc.binary_join(column.cast(pa.list_(pa.string())), "; ")
     if pa.types.is_string(column.type):
         is_formula = pc.match_substring_regex(column, _FORMULA)
-        if pc.any(is_formula).as_py():
-            column = pc.if_else(is_formula, pc.binary_join_element_wise("'", column, ""), column)
-        return list(column.to_numpy(zero_copy_only=False))
-    if pa.types.is_integer(column.type) or pa.types.is_floating(column.type):
-        return [None if value != value else value for value in column.to_pylist()]
-    return [safe_cell(value) for value in column.to_pylist()]
+        if not pc.any(is_formula).as_py():
+            return column
+        return pc.if_else(is_formula, pc.binary_join_element_wise("'", column, ""), column)
+    if pa.types.is_integer(column.type):
+        return column.cast(pa.string())
+    cells = [safe_cell(value) for value in column.to_pylist()]
+    return pa.array([cell if cell is None else str(cell) for cell in cells], pa.string())
 
 
 def _are_whole(parts: pa.Array) -> bool:

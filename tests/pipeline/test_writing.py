@@ -19,6 +19,7 @@ from pipeline.errors import AffilError
 from pipeline.writing import (
     append_csv,
     atomic_path,
+    csv_lines,
     safe_cells,
     unwritable,
     write_csv,
@@ -121,9 +122,30 @@ def test_any_cells_come_back_from_csv(rows: list[tuple[str, str]], delimiter: st
     assert read_back(handle.getvalue(), delimiter) == [list(row) for row in rows]
 
 
+UTF8 = st.text(st.one_of(st.sampled_from(list(',;"\r\n')), st.characters(exclude_categories=["Cs"])))
+
+
+@given(
+    rows=st.lists(st.lists(st.one_of(st.none(), UTF8), min_size=3, max_size=3), min_size=1),
+    n_columns=st.integers(1, 3),
+    delimiter=st.sampled_from([",", "\t", ";"]),
+    start=st.integers(0, 2),
+)
+def test_any_columns_come_back_from_csv(
+    rows: list[list[str | None]], n_columns: int, delimiter: str, start: int
+) -> None:
+    columns = [pa.array(column, pa.string())[start:] for column in zip(*rows, strict=True)][:n_columns]
+    text = str(csv_lines(columns, delimiter), "utf-8")
+    expected = [[cell or "" for cell in row[:n_columns]] for row in rows[start:]]
+    assert read_back(text, delimiter) == expected
+    handle = io.StringIO(newline="")
+    csv.writer(handle, delimiter=delimiter, lineterminator="\n").writerows(expected)
+    assert "\r" in text or text == handle.getvalue()
+
+
 @given(st.lists(st.one_of(st.none(), st.text(st.characters(exclude_categories=["Cs"])))))
 def test_no_cell_begins_a_formula(texts: list[str | None]) -> None:
-    cells = safe_cells(pa.array(texts, pa.string()))
+    cells = safe_cells(pa.array(texts, pa.string())).to_pylist()
     assert not any(str(cell).startswith(("=", "+", "-", "@", "\t", "\r")) for cell in cells)
     assert [cell for cell, text in zip(cells, texts, strict=True) if cell not in (text, f"'{text}")] == []
 
