@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -177,7 +177,8 @@ def near_misses(evidence: Evidence, limits: Limits) -> tuple[list[NearMiss], int
     low, high = np.minimum(left, right)[across], np.maximum(left, right)[across]
     _, first = np.unique(low * max(len(evidence.institutions), 1) + high, return_index=True)
     shown = across[np.sort(first)[: limits.n_near_misses]]
-    return [_near_miss(evidence, pair, limits) for pair in shown], len(first)
+    rows = Rows.of(evidence, [evidence.left[shown], evidence.right[shown]], [left[shown], right[shown]])
+    return [_near_miss(evidence, rows, pair, limits) for pair in shown.tolist()], len(first)
 
 
 def features(
@@ -219,17 +220,39 @@ def _cards(evidence: Evidence, shown: npt.NDArray[np.intp], limits: Limits) -> l
     def of(number: int, groups: Int64s, items: Int64s) -> Int64s:
         return items[np.searchsorted(groups, number) : np.searchsorted(groups, number, side="right")]
 
-    return [
-        _card(evidence, number, of(number, member_entity, members), of(number, pair_entity, pairs), limits)
-        for number in shown
-    ]
+    numbers = shown.tolist()
+    own = [(of(n, member_entity, members), of(n, pair_entity, pairs)) for n in numbers]
+    linked = np.array([pair for _, some in own for pair, _ in _links(some)], np.int64)
+    seen = [*(some[: limits.n_members] for some, _ in own), evidence.left[linked], evidence.right[linked]]
+    rows = Rows.of(evidence, seen, [shown])
+    return [_card(evidence, rows, number, *own[i], limits) for i, number in enumerate(numbers)]
 
 
-def _card(evidence: Evidence, number: int, members: Int64s, pairs: Int64s, limits: Limits) -> Card:
-    row = evidence.institutions.iloc[number]
+@dataclass(frozen=True)
+class Rows:
+    """Rows of mentions and of institutions by their numbers, all that are shown taken at once."""
+
+    mentions: dict[int, dict[Hashable, Any]]
+    institutions: dict[int, dict[Hashable, Any]]
+
+    @classmethod
+    def of(cls, evidence: Evidence, mentions: Sequence[Int64s], institutions: Sequence[Int64s]) -> Rows:
+        """Numbers of rows of both tables, any of them several times, to the rows."""
+        found = []
+        for table, numbers in ((evidence.mentions, mentions), (evidence.institutions, institutions)):
+            distinct = np.unique(np.concatenate([np.empty(0, np.int64), *numbers]))
+            found.append(dict(zip(distinct.tolist(), table.iloc[distinct].to_dict("records"), strict=True)))
+        return cls(*found)
+
+
+def _card(
+    evidence: Evidence, rows: Rows, number: int, members: Int64s, pairs: Int64s, limits: Limits
+) -> Card:
+    row = rows.institutions[number]
     confidence = as_number(row["confidence"])
     names = texts(row["variant_names"], 120)
     places = [shorten(row[column], 80) for column in ("city", "region")]
+    has_registry = "registry_id" in row
     return Card(
         entity_id=shorten(row["entity_id"], 80),
         name=shorten(row["preferred_name"], 200) or "No name found",
@@ -242,11 +265,13 @@ def _card(evidence: Evidence, number: int, members: Int64s, pairs: Int64s, limit
         sureness=sureness(confidence),
         names=names[: limits.n_names],
         n_more_names=max(0, len(names) - limits.n_names),
-        members=_members(evidence, members[: limits.n_members], limits),
+        members=[_member(rows.mentions[i], limits) for i in members[: limits.n_members].tolist()],
         n_more_members=max(0, len(members) - limits.n_members),
-        pairs=_links(evidence, pairs, limits),
+        pairs=[_pair(evidence, rows, pair, label, limits) for pair, label in _links(pairs)],
         n_pairs=len(pairs),
-        registry=registry_entry(row, evidence.mentions.iloc[members], limits.n_names),
+        registry=registry_entry(row, evidence.mentions.iloc[members], limits.n_names)
+        if has_registry
+        else None,
     )
 
 
@@ -256,29 +281,26 @@ def texts(value: object, n_characters: int) -> list[str]:
     return [text for text in (shorten(item, n_characters) for item in items) if text]
 
 
-def _members(evidence: Evidence, members: Int64s, limits: Limits) -> list[Member]:
-    shown = evidence.mentions.iloc[members]
-    probabilities = floats(shown["match_probability"])
-    return [
-        Member(
-            string=shorten(row["affiliation"], limits.n_characters),
-            part=_part(row),
-            role=shorten(row["role"], 30),
-            n_occurrences=count(row["n_occurrences"]),
-            probability=percent(probability),
-            sureness=sureness(probability),
-        )
-        for row, probability in zip(shown.to_dict("records"), probabilities.tolist(), strict=True)
-    ]
+def _member(row: Mapping[Hashable, Any], limits: Limits) -> Member:
+    probability = as_number(row["match_probability"])
+    return Member(
+        string=shorten(row["affiliation"], limits.n_characters),
+        part=_part(row),
+        role=shorten(row["role"], 30),
+        n_occurrences=count(row["n_occurrences"]),
+        probability=percent(probability),
+        sureness=sureness(probability),
+    )
 
 
-def _part(mention: Any) -> str:
+def _part(mention: Mapping[Hashable, Any]) -> str:
     """The organisation that a mention stands for, where its string names others before it; else ""."""
     is_whole = is_missing(mention["role"]) or mention["role"] == "main"
     return "" if is_whole else shorten(mention["organization"], 120)
 
 
-def _links(evidence: Evidence, pairs: Int64s, limits: Limits) -> list[Pair]:
+def _links(pairs: Int64s) -> list[tuple[int, str]]:
+    """Of the pairs of an institution, strongest first, those that are shown, with what they are called."""
     if len(pairs) > len(_STRONGEST) + len(_WEAKEST):
         pairs = np.concatenate([pairs[: len(_STRONGEST)], pairs[-len(_WEAKEST) :]])
         labels = [*_STRONGEST, *_WEAKEST]
@@ -286,16 +308,15 @@ def _links(evidence: Evidence, pairs: Int64s, limits: Limits) -> list[Pair]:
         labels = [_STRONGEST[0], *[""] * (len(pairs) - 2), _WEAKEST[-1]]
     else:
         labels = [""] * len(pairs)
-    return [_pair(evidence, pair, label, limits) for pair, label in zip(pairs, labels, strict=True)]
+    return list(zip(pairs.tolist(), labels, strict=True))
 
 
-def _pair(evidence: Evidence, pair: int, label: str, limits: Limits) -> Pair:
-    left = evidence.mentions.iloc[evidence.left[pair]]
-    right = evidence.mentions.iloc[evidence.right[pair]]
+def _pair(evidence: Evidence, rows: Rows, pair: int, label: str, limits: Limits) -> Pair:
+    left, right = (rows.mentions[int(side[pair])] for side in (evidence.left, evidence.right))
     pieces = mark_differences(left["affiliation"], right["affiliation"], limits.n_characters)
     similarity, probability = float(evidence.similarity[pair]), float(evidence.probability[pair])
     return Pair(
-        number=int(pair),
+        number=pair,
         label=label,
         left=Side(pieces[0], _part(left)),
         right=Side(pieces[1], _part(right)),
@@ -306,9 +327,10 @@ def _pair(evidence: Evidence, pair: int, label: str, limits: Limits) -> Pair:
     )
 
 
-def _near_miss(evidence: Evidence, pair: int, limits: Limits) -> NearMiss:
-    ends = [evidence.entity[evidence.left[pair]], evidence.entity[evidence.right[pair]]]
-    rows = evidence.institutions.iloc[ends]
-    left_name, right_name = (shorten(name, 120) or "No name found" for name in rows["preferred_name"])
-    left_id, right_id = (shorten(entity_id, 80) for entity_id in rows["entity_id"])
-    return NearMiss((left_name, right_name), (left_id, right_id), _pair(evidence, pair, "", limits))
+def _near_miss(evidence: Evidence, rows: Rows, pair: int, limits: Limits) -> NearMiss:
+    ends = [int(evidence.entity[side[pair]]) for side in (evidence.left, evidence.right)]
+    left, right = (rows.institutions[end] for end in ends)
+    left_name, right_name = (shorten(r["preferred_name"], 120) or "No name found" for r in (left, right))
+    left_id, right_id = (shorten(r["entity_id"], 80) for r in (left, right))
+    pair_shown = _pair(evidence, rows, pair, "", limits)
+    return NearMiss((left_name, right_name), (left_id, right_id), pair_shown)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -38,7 +39,7 @@ class RegistryEntry:
     entries: list[tuple[str, list[str]]]
 
 
-def registry_entry(row: pd.Series[Any], members: pd.DataFrame, n_values: int) -> RegistryEntry | None:
+def registry_entry(row: Mapping[Hashable, Any], members: pd.DataFrame, n_values: int) -> RegistryEntry | None:
     """The row of an institution and its mentions to what is shown; None where it is no record.
 
     Of each list `n_values` are shown.
@@ -74,12 +75,12 @@ def _items(value: Any) -> list[str]:
     return [shorten(item, 120) for item in items if not is_missing(item)]
 
 
-def _degrees(row: pd.Series[Any]) -> list[str]:
+def _degrees(row: Mapping[Hashable, Any]) -> list[str]:
     at = [as_number(row[name]) for name in ("latitude", "longitude")]
     return [] if np.isnan(at).any() else [f"{at[0]:.4f}, {at[1]:.4f}"]
 
 
-def _related(row: pd.Series[Any], when: str, word: str) -> list[str]:
+def _related(row: Mapping[Hashable, Any], when: str, word: str) -> list[str]:
     columns = (row[f"{when}_{part}s"] for part in ("id", "name", "year"))
     return [
         f"{shorten(name, 80)} ({shorten(i, 60)}{'' if is_missing(year) else f', {word} {int(year)}'})"
@@ -87,7 +88,7 @@ def _related(row: pd.Series[Any], when: str, word: str) -> list[str]:
     ]
 
 
-def _adopted(row: pd.Series[Any]) -> list[str]:
+def _adopted(row: Mapping[Hashable, Any]) -> list[str]:
     """Which values of the card are the registry's; the strings say the others."""
     columns = [str(p).partition("=") for p in row["provenance"]]
     names = [c for c, _, source in columns if source.startswith("registry:") and c != "variant_names"]
