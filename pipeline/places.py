@@ -103,6 +103,12 @@ class Gazetteer:
             used[number] = is_used
         return Location(found.city, found.region, found.country_code, tuple(used))
 
+    def countries(self, segments: Sequence[str]) -> frozenset[str]:
+        """Segments of one string in; the country that they tell, else all that they could be in, out."""
+        told = self.locate(segments).country_code
+        slots = [slot for segment in segments for slot in self._read(segment)]
+        return frozenset([told] if told else [p.country_code for slot in slots for p in slot.places])
+
     def strip_trailing_places(self, text: str) -> tuple[str, tuple[Place, ...]]:
         """An unpunctuated text in; without the places and postcodes at its end, and those places, out.
 

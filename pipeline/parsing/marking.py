@@ -61,6 +61,15 @@ class NameMarks:
         """Whether a text as a whole is a name in the table."""
         return bool(self.records(text))
 
+    def are_related(self, one: str, other: str) -> bool:
+        """Whether two texts as a whole are known names of one record, or of two that the registry relates."""
+        pairs = product(self.records(one), self.records(other))
+        return any(self._are_related(*pair) for pair in pairs)
+
+    def countries(self, text: str) -> frozenset[str]:
+        """The countries of the records that a text as a whole is a name of."""
+        return frozenset(filter(None, (self._country(record) for record in self.records(text))))
+
     def numbers(
         self, words: Sequence[str], word: Int64s, text_of: Int64s, country: Sequence[str | None]
     ) -> Int64s:
@@ -120,9 +129,18 @@ class NameMarks:
         assert self._names is not None
         table: NameTable = self._names.bag if is_run else self._names.single
         records = table.records(row)
-        places = [self._names.places[self._names.place[r]][0] for r in records]
+        places = [*map(self._country, records)]
         where = "unknown" if country is None else "here" if country in places else "elsewhere"
         return min(len(records), _MOST_RECORDS), where
+
+    def _country(self, record: int) -> str | None:
+        assert self._names is not None
+        place: tuple[str | None, str | None] = self._names.places[self._names.place[record]]
+        return place[0]
+
+    def _are_related(self, one: int, other: int) -> bool:
+        assert self._names is not None
+        return one == other or bool(self._names.related[one, other])
 
     def _find_records(self, text: str) -> tuple[int, ...]:
         tokens = concept_tokens(compare(text)) if self._names else []

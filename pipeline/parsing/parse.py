@@ -16,7 +16,7 @@ from functools import partial
 import numpy as np
 
 from pipeline.errors import UsageError
-from pipeline.known_names import BUILT_IN
+from pipeline.known_names import BUILT_IN, NONE
 from pipeline.lexicon import COMPASS, Lexicon, keys_of
 from pipeline.parsing.classify import Segment, classify
 from pipeline.parsing.features import tokens_of
@@ -157,19 +157,18 @@ def _parse_all(
     texts: Sequence[str], settings: ParsingSettings, known_names: str
 ) -> list[tuple[Mention, ...]]:
     tagger = load_tagger(settings)
-    read_each = read_affiliations if settings.split_organizations else _read_whole
-    readings = [read_each(_cut(text, settings.max_length)) for text in texts]
+    marks = NameMarks.load(known_names if tagger else NONE)
+    texts = [_cut(text, settings.max_length) for text in texts]
+    if settings.split_organizations:
+        readings = [read_affiliations(text, marks) for text in texts]
+    else:
+        readings = [[*filter(None, [read(text)])] for text in texts]
     known = [reading for own in readings for reading in own]
     if tagger is not None:
-        marks = NameMarks.load(known_names)
         spans = tagger.spans(tokens_of(known, marks))
         known = [with_tagged(r, s, marks) if s else r for r, s in zip(known, spans, strict=True)]
     done = iter(known)
     return [_mentions([next(done) for _ in own], settings) if own else () for own in readings]
-
-
-def _read_whole(text: str) -> list[Reading]:
-    return [*filter(None, [read(text)])]
 
 
 def _cut(text: str, length: int) -> str:
@@ -277,7 +276,11 @@ def _segments(reading: Reading, start: int, end: int) -> list[Segment]:
 
 
 def _mentions(readings: Sequence[Reading], settings: ParsingSettings) -> tuple[Mention, ...]:
-    """The affiliations of one text to its mentions; the main organisation of the first is the main one."""
+    """The affiliations of one text to its mentions; the main organisation of the first is the main one.
+
+    One without an organisation (`Department of Physics, Rome, Italy`) adds nothing beside others.
+    """
+    readings = [reading for reading in readings if reading.main] or readings[:1]
     first = readings[0]
     if first.main is None or not settings.split_organizations:
         return (_whole(first, MAIN),)

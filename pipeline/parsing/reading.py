@@ -9,6 +9,7 @@ from typing import NamedTuple
 from pipeline.concepts import name_key
 from pipeline.lexicon import Lexicon, keys_of
 from pipeline.parsing.classify import Segment, classify
+from pipeline.parsing.marking import NameMarks
 from pipeline.parsing.naming import kind_of_acronym_name
 from pipeline.parsing.segments import Part, split_text
 from pipeline.places import Gazetteer, Location, strip_postcodes
@@ -98,27 +99,49 @@ def read(text: str) -> Reading | None:
     return Reading(text, segments, organizations, main, chosen, places, location, pieces)
 
 
-def read_affiliations(text: str) -> list[Reading]:
+def read_affiliations(text: str, marks: NameMarks) -> list[Reading]:
     """One cleaned text to a reading of each affiliation in it, those that are only places left out.
 
     `A, Paris, France; B, Rome, Italy` is two: a semicolon ends an affiliation where an organisation and a
-    country are named before it. Elsewhere it is a comma: `Department of Physics; University X; Boulder USA`.
+    country are named before it, and parts what is in two countries: `A; B, Rome, Italy`, where A is known to
+    be French. Elsewhere it is a comma: `Department of Physics; University X; Boulder USA`.
     """
     if ";" not in text:
         return [*filter(None, [read(text)])]
     found: list[Reading] = []
-    begun = ""
+    begun: Reading | None = None
+    unread = ""
     for item in text.split(";", _MOST_ENDS):
-        begun = f"{begun};{item}" if begun else item
-        reading = read(begun.strip())
-        if reading and reading.main and reading.location.country_code:
-            found.append(reading)
-            begun = ""
-    if begun.strip():
-        # What is left over belongs to the affiliation before it.
-        before = f"{found.pop().text};" if found else ""
-        found += filter(None, [read(before + begun)])
+        own = read(item.strip())
+        if begun and own and _are_apart(begun, own, marks):
+            found.append(begun)
+            unread = ""
+        unread = f"{unread};{item}" if unread else item
+        begun = read(unread.strip())
+        if begun and begun.main and begun.location.country_code:
+            found.append(begun)
+            begun, unread = None, ""
+    if unread.strip():
+        if found and not (begun and _are_apart(found[-1], begun, marks)):
+            # What is left over belongs to the affiliation before it.
+            begun = read(f"{found.pop().text};{unread}")
+        found += filter(None, [begun])
     return found
+
+
+def _are_apart(before: Reading, after: Reading, marks: NameMarks) -> bool:
+    """Whether two texts are in two countries, by their places or by where a known name is from."""
+    one, other = _countries(before, marks), _countries(after, marks)
+    if not one or not other or not one.isdisjoint(other):
+        return False
+    return not (before.main and after.main and marks.are_related(before.main.text, after.main.text))
+
+
+def _countries(reading: Reading, marks: NameMarks) -> frozenset[str]:
+    """The countries that a text can be in."""
+    main = reading.main
+    told = Gazetteer.load().countries(reading.places)
+    return told or (marks.countries(main.text) if main and main.is_specific else told)
 
 
 def _pieces(text: str, segments: Sequence[Segment], places: Sequence[tuple[int, str]]) -> list[Piece]:

@@ -174,6 +174,54 @@ def test_a_semicolon_within_an_affiliation_parts_nothing(text: str) -> None:
     assert (mention.organization, mention.context) == ("University of Porto", text)
 
 
+@pytest.mark.parametrize(
+    ("text", "mentions"),
+    [
+        # What is known to be elsewhere is not where the next one is, nor is the next one the main one.
+        (
+            "Dept. Physics, University of Tokyo; Siemens, Munich, Germany",
+            [("University of Tokyo", None, None), ("Siemens", "Munich", "DE")],
+        ),
+        (
+            "University of Hamburg, Hamburg, Germany; CERN",
+            [("University of Hamburg", "Hamburg", "DE"), ("CERN", None, None)],
+        ),
+        # A place of two countries, neither of which is the other's.
+        (
+            "Trinity Hall, Cambridge; Universität Leipzig, Leipzig, Germany",
+            [("Trinity Hall", "Cambridge", None), ("Universität Leipzig", "Leipzig", "DE")],
+        ),
+        # The rules see no organisation in the first, the tagger does.
+        (
+            "Duchenne Parent Project, Amsterdam, Netherlands; Osaka University, Osaka, Japan",
+            [
+                ("Duchenne Parent Project", "Amsterdam", "NL"),
+                ("Osaka University", "Osaka", "JP"),
+            ],
+        ),
+        # A department elsewhere is no organisation, before one or behind.
+        ("Department of Physics, Geneva, Switzerland; Oxford Univ, UK", [("Oxford Univ", None, "GB")]),
+        ("Oxford Univ, UK; Department of Physics, Geneva, Switzerland", [("Oxford Univ", None, "GB")]),
+        # In one country, nothing tells that the place is not that of both.
+        (
+            "CNRS; Université Paris-Saclay; Orsay, France",
+            [("Université Paris-Saclay", "Orsay", "FR"), ("CNRS", "Orsay", "FR")],
+        ),
+    ],
+)
+def test_a_semicolon_parts_what_is_in_two_countries(
+    text: str, mentions: list[tuple[str, str | None, str | None]]
+) -> None:
+    assert [(m.organization, m.city, m.country_code) for m in parse_text(text)] == mentions
+
+
+def test_related_names_in_two_countries_are_one_affiliation() -> None:
+    marks = NameMarks.load()
+    assert marks.are_related("Max Planck Institute for Psycholinguistics", "Max Planck Society")
+    assert not marks.are_related("University of Tokyo", "Siemens")
+    assert marks.countries("University of Tokyo") == {"JP"} and not marks.countries("Zarquon Works")
+
+
 def test_an_organisation_that_two_affiliations_name_is_one_mention() -> None:
     (mention,) = parse_text("Physics, Univ. of Porto, Portugal; Chemistry, Univ. of Porto, Portugal")
     assert mention.organization == "Univ. of Porto"
