@@ -1,4 +1,4 @@
-"""The table of the README from saved results; `--write` puts it there.
+"""The figures of the README and of the pair scorer's card from saved results; `--write` puts them there.
 
 python benchmarks/table.py [--write]
 """
@@ -79,16 +79,33 @@ def _line(title: str, found: dict[str, Any]) -> str:
     return f"| {title} | {found['n_strings']:,} | {values} | {other} |"
 
 
-def with_table(readme: str) -> str:
-    """The README with the table between its marks."""
-    before, rest = readme.split(BEGIN)
+def groups() -> str:
+    """The default run by set, and on the test fold by country and script, as Markdown."""
+    quality = json.loads((RESULTS / "quality.json").read_text(encoding="utf-8"))
+    lines = ["| strings | number | B³ precision | B³ recall | B³ F1 |", "|---|---|---|---|---|"]
+    rows = {SETS[name]: found["rows"][OURS] | {"n": found["n_strings"]} for name, found in quality.items()}
+    rows |= {f"test fold, {name}": found for name, found in quality["test"]["groups"].items()}
+    for name, row in rows.items():
+        values = " | ".join(f"{row[f'b3_{measure}']:.3f}" for measure in ("precision", "recall", "f1"))
+        lines.append(f"| {name} | {row['n']:,} | {values} |")
+    return "\n".join(lines) + "\n"
+
+
+#: The pages with figures, and what writes them.
+PAGES = {"README.md": table, "pipeline/models/pair_scorer/README.md": groups}
+
+
+def with_figures(page: str, figures: str) -> str:
+    """A page with figures between its marks."""
+    before, rest = page.split(BEGIN)
     _, after = rest.split(END)
-    return before + BEGIN + table() + END + after
+    return before + BEGIN + figures + END + after
 
 
 if __name__ == "__main__":
-    if "--write" in sys.argv:
-        path = ROOT / "README.md"
-        path.write_text(with_table(path.read_text(encoding="utf-8")), encoding="utf-8")
-    else:
-        print(table())
+    for name, figures in PAGES.items():
+        if "--write" in sys.argv:
+            path = ROOT / name
+            path.write_text(with_figures(path.read_text(encoding="utf-8"), figures()), encoding="utf-8")
+        else:
+            print(figures())

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pipeline
 
-README = Path(__file__).resolve().parent.parent / "README.md"
+ROOT = Path(__file__).resolve().parent.parent
+README = ROOT / "README.md"
 
 
 def test_six_strings_become_the_two_institutions_of_the_picture() -> None:
@@ -19,9 +20,11 @@ def test_six_strings_become_the_two_institutions_of_the_picture() -> None:
 
 
 def test_the_figures_are_those_of_the_saved_results() -> None:
-    spec = importlib.util.spec_from_file_location("table", README.parent / "benchmarks" / "table.py")
+    spec = importlib.util.spec_from_file_location("table", ROOT / "benchmarks" / "table.py")
     assert spec and spec.loader
     table = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(table)
-    text = README.read_text(encoding="utf-8")
-    assert table.with_table(text) == text
+    assert "README.md" in table.PAGES
+    for page, figures in table.PAGES.items():
+        text = (ROOT / page).read_text(encoding="utf-8")
+        assert table.with_figures(text, figures()) == text
