@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from blocking import engine
 from pipeline.authorships import write_authorships
@@ -13,14 +17,16 @@ from pipeline.clustering import KMEANS
 from pipeline.errors import UsageError
 from pipeline.explanation import PairReasons
 from pipeline.folding import fold_rows, resolved_path, write_resolved, write_sources
-from pipeline.growth import Grown, grow
+from pipeline.growth import Grown, grow, prepared
 from pipeline.index import AffiliationIndex
 from pipeline.index.columns import forms_of
 from pipeline.index.store import write_store
 from pipeline.inputs import expanded
 from pipeline.ledger import Generation
 from pipeline.linking import load_registry
+from pipeline.processes import meanwhile
 from pipeline.reading import ReadingSettings, stage_rows
+from pipeline.records import Affiliations
 from pipeline.rows import FILE, ROW, StagedRows, field_name
 from pipeline.run_folder import (
     INDEX,
@@ -29,6 +35,7 @@ from pipeline.run_folder import (
     read_frames,
     read_manifest,
     read_settings,
+    read_strings,
     write_tables,
 )
 from pipeline.scoring import PairFeatures
@@ -79,22 +86,28 @@ def run_add_job(
         AffilError: content that cannot be read, a disk that is full.
     """
     folder, log = Path(run), StageLog(watch)
-    settings, before = read_settings(folder), Generation.read(folder)
-    manifest = read_manifest(folder) or {}
-    resolved, registry = _check_can_grow(folder, settings), load_registry(settings.linking)
-    with staged_folder(folder) as work:
+    settings, manifest = read_settings(folder), read_manifest(folder) or {}
+    resolved = _check_can_grow(folder, settings)
+    with staged_folder(folder) as work, ExitStack() as stack:
         with log("read") as tick:
             reading = _reading(manifest, column, encoding)
             fresh = stage_rows(expanded(inputs), work / ".new.parquet", reading, tick)
             content = fingerprint_of([fresh.path], {})
             if not again and any(one["content"] == content for one in manifest.get("added", [])):
                 return AddOutcome(folder, manifest, fresh.n_rows, 0, was_added=True)
+            unseen = _unseen(fold_rows(fresh).affiliations, folder)
+            # Python's own work, while others read what the run has.
+            work_on_texts = partial(prepared, unseen, settings)
+            parsed = stack.enter_context(meanwhile(work_on_texts, len(unseen)))
             staged = _joined(_old_rows(resolved, manifest, reading.years, work), fresh, folder)
         with log("fold rows"):
             folded = fold_rows(staged)
         with log("open index") as tick:
+            before, registry = Generation.read(folder), load_registry(settings.linking)
             index, old = AffiliationIndex.load(folder, on_progress=tick), read_frames(folder)
-        grown = grow(index, old, before, folded, log, registry=registry)
+        with log("parse") as tick:
+            new = parsed(tick)
+        grown = grow(index, old, before, folded, new, log, registry=registry)
         fingerprint = fingerprint_of([fresh.path], {"previous": before.fingerprint})
         with log("write"):
             _write(work, staged, grown, reading)
@@ -117,6 +130,17 @@ def run_add_job(
         kept = {k: v for k, v in manifest.items() if k not in ("created", "versions", "evaluation")}
         finish(work, grown.frames, kept | own, _reasons(grown, index))
     return AddOutcome(folder, read_manifest(folder) or {}, fresh.n_rows, grown.n_new, was_added=False)
+
+
+def _unseen(strings: Affiliations, folder: Path) -> Affiliations:
+    """The strings that the run has not seen: neither as mentions nor set aside whole."""
+    seen = read_strings(folder)
+    kept = [i for i, key in enumerate(strings.affiliation_id) if key not in seen]
+    return Affiliations(
+        [strings.affiliation_id[i] for i in kept],
+        [strings.affiliation[i] for i in kept],
+        strings.n_occurrences[np.array(kept, np.int64)],
+    )
 
 
 def _check_can_grow(folder: Path, settings: Settings) -> Path:

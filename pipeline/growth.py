@@ -33,7 +33,16 @@ from pipeline.linking import Linking, RegistryFacts, link_run
 from pipeline.model_list import load_named_encoder
 from pipeline.normalization import normalize, with_keys
 from pipeline.preparation import mentions_of
-from pipeline.records import Affiliations, Forms, Int64s, Matches, Mentions, ScoredPairs, SetAside
+from pipeline.records import (
+    Affiliations,
+    Forms,
+    Int64s,
+    Matches,
+    Mentions,
+    Progress,
+    ScoredPairs,
+    SetAside,
+)
 from pipeline.resolution import cluster_matches
 from pipeline.rows import list_of
 from pipeline.settings import Settings
@@ -103,11 +112,27 @@ class Arrivals:
     table: pa.Table
 
 
+@dataclass(frozen=True)
+class Prepared:
+    """New strings, their mentions and the forms of these."""
+
+    strings: Affiliations
+    mentions: Mentions
+    forms: Forms
+
+
+def prepared(strings: Affiliations, settings: Settings, on_progress: Progress | None = None) -> Prepared:
+    """Strings that a run has not seen to what is compared of them."""
+    mentions = mentions_of(strings, settings, on_progress)
+    return Prepared(strings, mentions, normalize(mentions, settings.normalization))
+
+
 def grow(
     index: AffiliationIndex,
     old: RunFrames,
     before: Generation,
     folded: Folded,
+    fresh: Prepared,
     log: StageLog,
     *,
     registry: RegistryFacts | None = None,
@@ -119,13 +144,13 @@ def grow(
         old: tables of the run.
         before: the run, whose ids go on.
         folded: the strings of all rows, the old ones too.
+        fresh: those that the run has not seen.
         log: times each stage.
         registry: that of the run, None where it has none.
 
     Raises:
         AffilError: a model that cannot be loaded, judgements that contradict each other.
     """
-    fresh = _fresh(folded.affiliations, old)
     arrived = arrivals(index, fresh, log)
     row = Rows.of(index.store.mentions, arrived.table).counted(folded.affiliations)
     judgements = Judgements.from_frame(old.judgements)
@@ -156,7 +181,7 @@ def grow(
         tables,
         _encoder(index, len(table)),
         _counts(frames, matches, clusters, folded),
-        len(fresh),
+        len(fresh.strings),
     )
 
 
@@ -166,12 +191,9 @@ def _members(frames: RunFrames) -> Members:
     return Members(frames.mentions["mention_id"].tolist(), frames.mentions["entity_id"].tolist(), names)
 
 
-def arrivals(index: AffiliationIndex, fresh: Affiliations, log: StageLog) -> Arrivals:
-    """New strings to their mentions, and the pairs of these with each other and with old ones."""
-    settings = index.settings
-    with log("parse") as tick:
-        mentions = mentions_of(fresh, settings, tick)
-        forms = normalize(mentions, settings.normalization)
+def arrivals(index: AffiliationIndex, fresh: Prepared, log: StageLog) -> Arrivals:
+    """Mentions of new strings to the pairs of them with each other and with old ones."""
+    settings, mentions, forms = index.settings, fresh.mentions, fresh.forms
     with log("compare") as tick:
         blocking = settings.blocking
         # Of the nearest among all, so many are new ones when they are spread evenly.
@@ -190,18 +212,6 @@ def arrivals(index: AffiliationIndex, fresh: Affiliations, log: StageLog) -> Arr
         matches,
         mentions.set_aside,
         mentions_table(mentions, forms),
-    )
-
-
-def _fresh(strings: Affiliations, old: RunFrames) -> Affiliations:
-    """The strings that the run has not seen: neither as mentions nor set aside whole."""
-    whole = old.set_aside.loc[old.set_aside["is_whole"], "affiliation_id"]
-    seen = {*old.mentions["affiliation_id"], *whole.dropna()}
-    kept = [i for i, key in enumerate(strings.affiliation_id) if key not in seen]
-    return Affiliations(
-        [strings.affiliation_id[i] for i in kept],
-        [strings.affiliation[i] for i in kept],
-        strings.n_occurrences[np.array(kept, np.int64)],
     )
 
 

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import gc
+import signal
+import sys
+import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from functools import partial
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from blocking.engine import LOCAL, current, slices
 from blocking.workers import n_workers
 from pipeline.errors import AffilError
 from pipeline.records import Progress
+
+if TYPE_CHECKING:
+    from multiprocessing.connection import Connection
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -72,3 +79,66 @@ def _uncollected(work: Callable[[Sequence[T]], R], chunk: Sequence[T]) -> R:
 
 def _of_chunk(work: Callable[[Sequence[T]], R], _: None, chunk: Sequence[T], __: Progress | None) -> R:
     return work(chunk)
+
+
+@contextmanager
+def meanwhile(work: Callable[[Progress | None], R], n_texts: int) -> Iterator[Callable[[Progress | None], R]]:
+    """Work on texts in, what waits for its result out; a copy of this process does it, where it can.
+
+    A copy has all that is loaded, and what it makes is handed over. Elsewhere, with one worker, and where the
+    copy gave up or was killed, the work is done when its result is asked for: an error is met there. It must
+    not use libraries with threads of their own (FAISS, Arrow). So many texts that processes are worth it are
+    left to them.
+    """
+    if n_texts >= LEAST or not _may_copy():
+        yield work
+        return
+    import multiprocessing
+
+    context = multiprocessing.get_context("fork")
+    here, there = context.Pipe(duplex=False)
+    copy = context.Process(target=_tell, args=(work, here, there), daemon=True)
+    copy.start()
+    there.close()
+    try:
+        yield partial(_told, here, work)
+    finally:
+        copy.kill()
+        copy.join()
+        here.close()
+
+
+def _may_copy() -> bool:
+    """Whether a copy of this process can work: of a lock that another thread holds, it would never get hold.
+
+    Libraries of macOS have such threads; a daemon may have no children.
+    """
+    import multiprocessing
+
+    is_alone = threading.active_count() == 1 and not multiprocessing.current_process().daemon
+    return sys.platform == "linux" and is_alone and n_workers() > 1
+
+
+def _tell(work: Callable[[Progress | None], object], here: Connection, there: Connection) -> None:
+    """In a copy: the result of the work to the process that it is a copy of."""
+    # That process ends this one, whatever ends it; where it is killed, nobody reads what is told.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+    here.close()
+    gc.disable()
+    with suppress(Exception):
+        result = work(lambda *progress: there.send((progress, None)))
+        there.send((None, result))
+
+
+def _told(here: Connection, work: Callable[[Progress | None], R], on_progress: Progress | None) -> R:
+    found: R
+    with suppress(EOFError):
+        while True:
+            progress, found = here.recv()
+            if progress is None:
+                return found
+            if on_progress:
+                on_progress(*progress)
+    return work(on_progress)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from importlib import metadata
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.checkpoints import own_version
 from pipeline.errors import AffilError, UsageError
-from pipeline.rows import parquet_table
+from pipeline.rows import list_of, parquet_table
 from pipeline.settings import Settings
 from pipeline.tables import TABLES, RunFrames, schema_of
 from pipeline.writing import write_csv, write_frame, write_json, write_text
@@ -157,18 +158,40 @@ def read_frames(folder: str | Path) -> RunFrames:
     Raises:
         UsageError: the folder is no finished run, or a table of it cannot be read.
     """
-    import pyarrow as pa
-
     root = Path(folder)
     if read_manifest(root) is None:
         raise UsageError(f"{root} is no finished run; give the output folder of `affil resolve`")
-    try:
+    with _readable(root):
         # Millions of pairs name each mention many times over: kept as categories.
         repeated = {"pairs": ["left_mention_id", "right_mention_id"]}
         tables = {t: parquet_table(root / f"{t}.parquet", dictionary=repeated.get(t)) for t in TABLES}
         more = [t for t in ("judgements", "timeline") if (root / f"{t}.parquet").exists()]
         tables |= {t: parquet_table(root / f"{t}.parquet") for t in more}
         return RunFrames(**{name: table.to_pandas() for name, table in tables.items()})
+
+
+def read_strings(folder: Path) -> set[str]:
+    """The folder of a finished run in, the ids of its strings out, of those that were set aside whole too.
+
+    Raises:
+        UsageError: a table of it cannot be read.
+    """
+    import pyarrow.compute as pc
+
+    with _readable(folder):
+        mentions = parquet_table(folder / "mentions.parquet", ["affiliation_id"])
+        aside = parquet_table(folder / "set_aside.parquet", ["affiliation_id", "is_whole"])
+        whole = aside.filter(pc.and_(aside.column("is_whole"), pc.is_valid(aside.column("affiliation_id"))))
+    return {i for table in (mentions, whole) for i in list_of(table.column("affiliation_id"))}
+
+
+@contextmanager
+def _readable(root: Path) -> Iterator[None]:
+    """A table of a run that is missing or broken, as one line."""
+    import pyarrow as pa
+
+    try:
+        yield
     except (OSError, pa.ArrowException) as error:
         reason = " ".join(str(error).split())[:200]
         raise UsageError(f"{root}: a table is missing or broken ({reason}); run again") from error

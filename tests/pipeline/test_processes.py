@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,7 +17,7 @@ import pytest
 from blocking.errors import BlockingError
 from blocking.workers import n_workers
 from pipeline.errors import AffilError
-from pipeline.processes import in_processes
+from pipeline.processes import in_processes, meanwhile
 
 SCRIPT = """
 from pipeline.folding import fold_values
@@ -71,6 +74,62 @@ def test_a_script_without_a_guard_gives_the_same_with_one_process_and_with_two(t
     ]
     assert outputs[0] == outputs[1]
     assert len(outputs[0].splitlines()) == 5000
+
+
+MEANWHILE = """
+import os, signal, sys, threading
+from pipeline.processes import meanwhile
+
+here = os.getpid()
+
+def work(tick):
+    if sys.argv[1] == "killed" and os.getpid() != here:
+        os.kill(os.getpid(), signal.SIGKILL)
+    if sys.argv[1] == "wrong":
+        raise ValueError("no such thing")
+    if tick:
+        tick(1, 2)
+    return os.getpid()
+
+if sys.argv[1] == "threads":
+    threading.Thread(target=threading.Event().wait, daemon=True).start()
+with meanwhile(work, 5) as wait:
+    ticks = []
+    print("here" if wait(lambda *done: ticks.append(done)) == here else "copy", ticks)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="copies are safe on Linux alone")
+@pytest.mark.parametrize(
+    ("case", "workers", "told"),
+    [
+        ("copy", "2", "copy [(1, 2)]"),
+        ("copy", "1", "here [(1, 2)]"),
+        ("threads", "2", "here [(1, 2)]"),
+        ("killed", "2", "here [(1, 2)]"),
+        ("wrong", "2", "ValueError: no such thing"),
+    ],
+)
+def test_a_copy_works_meanwhile_where_it_can(case: str, workers: str, told: str):
+    done = subprocess.run(
+        [sys.executable, "-c", MEANWHILE, case],
+        env=os.environ | {"AFFIL_WORKERS": workers, "PYTHONPATH": str(Path(__file__).parents[2])},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (done.stdout or done.stderr).strip().splitlines()[-1] == told
+    assert done.stderr.count("Traceback") == (case == "wrong")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="copies are safe on Linux alone")
+def test_a_copy_that_nobody_waits_for_is_ended(monkeypatch):
+    monkeypatch.setenv("AFFIL_WORKERS", "2")
+    monkeypatch.setattr(threading, "active_count", lambda: 1)  # Test runners have threads of their own.
+    begin = time.monotonic()
+    with meanwhile(lambda _: time.sleep(60), 5):
+        (copy,) = multiprocessing.active_children()
+    assert not copy.is_alive() and time.monotonic() - begin < 30
 
 
 @pytest.mark.parametrize("said", ["0", "-1", "two", "1.5"])
