@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -12,7 +13,7 @@ from pipeline.parsing.classify import Segment, classify
 from pipeline.parsing.marking import NameMarks
 from pipeline.parsing.naming import kind_of_acronym_name
 from pipeline.parsing.segments import Part, split_text
-from pipeline.places import Gazetteer, Location, strip_postcodes
+from pipeline.places import Gazetteer, Location, country_of, strip_postcodes
 from pipeline.text import compare
 
 #: How strongly a class of segment claims to be the organisation; 0 never does.
@@ -82,7 +83,7 @@ class Reading(NamedTuple):
 def read(text: str) -> Reading | None:
     """One cleaned text to the rules' reading of it; None where it is only a place."""
     parts = split_text(text)
-    location = Gazetteer.load().locate([part.text for part in parts])
+    location = _located(parts)
     named = [i for i, part in enumerate(parts) if _is_named(part, location.used[i])]
     if not named:
         return None
@@ -97,6 +98,25 @@ def read(text: str) -> Reading | None:
     taken = set(named)
     pieces = _pieces(text, segments, [(i, p.text) for i, p in enumerate(parts) if i not in taken])
     return Reading(text, segments, organizations, main, chosen, places, location, pieces)
+
+
+def _located(parts: Sequence[Part]) -> Location:
+    """Where a text is: by the parts that are places, else by the places that end it without a comma.
+
+    Without a comma one town tells too little: `Institut Cochin` is in Paris, not in Kochi.
+    """
+    gazetteer = Gazetteer.load()
+    location = gazetteer.locate([part.text for part in parts])
+    if location.country_code or not parts:
+        return location
+    _, places = gazetteer.strip_trailing_places(parts[-1].text)
+    country = country_of(places)
+    if country is None or (len(places) < 2 and places[0].kind != "country"):
+        return location
+    name = {place.kind: place.name for place in places}
+    return replace(
+        location, city=name.get("city") or location.city, region=name.get("region"), country_code=country
+    )
 
 
 def read_affiliations(text: str, marks: NameMarks) -> list[Reading]:

@@ -284,3 +284,21 @@ def test_the_search_for_garbage_goes_on_after_parsing() -> None:
         assert not gc.isenabled()
     finally:
         gc.enable()
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ("Department of Physics Koç University Sarıyer İstanbul 34450 Turkey", ("Istanbul", None, "TR")),
+        ("Florida International University Miami Florida", ("Miami", "Florida", "US")),
+        ("Kunming University of Science; Jingming South Road 727 Kunming China", ("Kunming", None, "CN")),
+        ("American University of Beirut Lebanon", (None, None, "LB")),
+        # A place in the name of what is there, or elsewhere.
+        ("Université Paris Cité, Institut Cochin", (None, None, None)),
+        ("National University of Singapore", (None, None, None)),
+        ("Bank of China", (None, None, None)),
+    ],
+)
+def test_where_a_text_without_commas_is(text: str, place: tuple[str | None, str | None, str | None]) -> None:
+    main = parse_text(text)[0]
+    assert (main.city, main.region, main.country_code) == place
