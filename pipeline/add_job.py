@@ -12,11 +12,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from blocking import engine
-from pipeline.authorships import write_authorships
 from pipeline.clustering import KMEANS
 from pipeline.errors import UsageError
 from pipeline.explanation import PairReasons
-from pipeline.folding import fold_rows, resolved_path, write_resolved, write_sources
+from pipeline.folding import fold_rows
 from pipeline.growth import Grown, grow, prepared
 from pipeline.index import AffiliationIndex
 from pipeline.index.columns import forms_of
@@ -27,6 +26,7 @@ from pipeline.linking import load_registry
 from pipeline.processes import meanwhile
 from pipeline.reading import ReadingSettings, stage_rows
 from pipeline.records import Affiliations
+from pipeline.row_tables import write_row_tables
 from pipeline.rows import FILE, ROW, StagedRows, field_name
 from pipeline.run_folder import (
     INDEX,
@@ -36,13 +36,15 @@ from pipeline.run_folder import (
     read_manifest,
     read_settings,
     read_strings,
+    shown_of,
     write_tables,
 )
 from pipeline.scoring import PairFeatures
 from pipeline.settings import Settings
 from pipeline.stage_log import StageLog, Watcher
-from pipeline.tables import entities_of_strings, resolved_columns
+from pipeline.tables import resolved_columns
 from pipeline.workspace import staged_folder
+from pipeline.writing import side_by_side
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -110,9 +112,12 @@ def run_add_job(
         grown = grow(index, old, before, folded, new, log, registry=registry)
         fingerprint = fingerprint_of([fresh.path], {"previous": before.fingerprint})
         with log("write"):
-            _write(work, staged, grown, reading)
-            before.write_next(grown.members, fingerprint, work)
-            write_store(work / INDEX, grown.tables, fingerprint, grown.encoder, index.store)
+            with side_by_side() as call:
+                call(write_store, work / INDEX, grown.tables, fingerprint, grown.encoder, index.store)
+                call(write_row_tables, staged, grown.frames, reading, work)
+                write_tables(work, grown.frames, call)
+                call(before.write_next, grown.members, fingerprint, work)
+                report = shown_of(grown.frames, _reasons(grown, index))
             for path in work.glob(".*.parquet"):
                 path.unlink()
         given = list(map(str, inputs))
@@ -128,7 +133,7 @@ def run_add_job(
             "warnings": list(dict.fromkeys([*manifest.get("warnings", []), *fresh.warnings])),
         }
         kept = {k: v for k, v in manifest.items() if k not in ("created", "versions", "evaluation")}
-        finish(work, grown.frames, kept | own, _reasons(grown, index))
+        finish(work, grown.frames, kept | own, report)
     return AddOutcome(folder, read_manifest(folder) or {}, fresh.n_rows, grown.n_new, was_added=False)
 
 
@@ -244,18 +249,6 @@ def _cast(array: pa.Array, kind: pa.DataType, name: str, folder: Path) -> pa.Arr
         raise UsageError(
             f"column {name!r} is {array.type} in the new rows, but {kind} in {folder}; make them the same"
         ) from error
-
-
-def _write(work: Path, staged: StagedRows, grown: Grown, reading: ReadingSettings) -> None:
-    """The tables of a run with all rows."""
-    sources = work / "sources.parquet"
-    write_sources(staged, sources)
-    if reading.authorship:
-        write_authorships(staged, reading.authorship, sources, grown.frames, work / "authorships.parquet")
-    by_year = staged.year_column is not None and grown.frames.timeline is not None
-    entities = entities_of_strings(grown.frames, is_by_year=by_year)
-    write_resolved(staged, entities, resolved_path(staged, work))
-    write_tables(work, grown.frames)
 
 
 def _reasons(grown: Grown, index: AffiliationIndex) -> Callable[..., Any]:

@@ -8,18 +8,18 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.artefacts import FOLDED, ROWS, STAGED_ROWS
-from pipeline.authorships import write_authorships
 from pipeline.checkpoints import StageStore
 from pipeline.databases import is_address
 from pipeline.errors import AffilError, UsageError
 from pipeline.export import check_export, export_run
-from pipeline.folding import fold_rows, resolved_path, write_resolved, write_sources, year_warnings
+from pipeline.folding import fold_rows, year_warnings
 from pipeline.inputs import expanded
 from pipeline.judgements import read_judgements
 from pipeline.ledger import Generation, Members
 from pipeline.reading import ReadingSettings, stage_rows
 from pipeline.records import Progress
 from pipeline.resolution import Models, resolve
+from pipeline.row_tables import write_row_tables
 from pipeline.rows import StagedRows
 from pipeline.run_folder import (
     check_is_run,
@@ -27,13 +27,14 @@ from pipeline.run_folder import (
     fingerprint_of,
     finish,
     read_manifest,
+    shown_of,
     write_tables,
 )
 from pipeline.settings import Settings
 from pipeline.stage_log import Watcher
 from pipeline.stages import KeptStages, model_files
-from pipeline.tables import entities_of_strings
 from pipeline.workspace import Workspace, workspace
+from pipeline.writing import side_by_side
 
 STDIN = "-"
 
@@ -102,17 +103,13 @@ def run_job(
         result = resolve(folded, settings, judgements=said, models=models, stage_log=log)
         if before:
             result = replace(result, consolidated=before.carried(result.consolidated))
-        with log("write"):
-            write_sources(staged, place.result / "sources.parquet")
-            if reading.authorship:
-                sources, authorships = place.result / "sources.parquet", place.result / "authorships.parquet"
-                write_authorships(staged, reading.authorship, sources, result.frames, authorships)
-            by_year = staged.year_column is not None and settings.linking.registry is not None
-            entities = entities_of_strings(result.frames, is_by_year=by_year)
-            write_resolved(staged, entities, resolved_path(staged, place.result))
-            write_tables(place.result, result.frames)
+        with log("write"), side_by_side() as call:
+            frames = result.frames
+            call(write_row_tables, staged, frames, reading, place.result)
+            write_tables(place.result, frames, call)
             if before:
-                before.write_next(Members.of(result.consolidated), fingerprint, place.result)
+                call(before.write_next, Members.of(result.consolidated), fingerprint, place.result)
+            report = shown_of(frames, result.reasons)
             warnings = [*staged.warnings, *year_warnings(staged), *result.warnings]
         manifest = result.manifest | {
             "fingerprint": fingerprint,
@@ -124,7 +121,7 @@ def run_job(
             "generation": before.number + 1 if before else 0,
             "warnings": warnings,
         }
-        finish(place.result, result.frames, manifest, result.reasons)
+        finish(place.result, frames, manifest, report)
     return JobOutcome(folder, read_manifest(folder) or {}, was_finished=False)
 
 

@@ -60,7 +60,7 @@ from pipeline.model_list import load_named_encoder
 from pipeline.normalization import normalize
 from pipeline.parsing import load_tagger, parse
 from pipeline.records import Forms, Int64s, Matches, Mentions, Progress, ScoredPairs
-from pipeline.run_folder import check_output, fingerprint_of, finish, write_tables
+from pipeline.run_folder import check_output, fingerprint_of, finish, shown_of, write_tables
 from pipeline.scoring import (
     NAMES,
     AdditiveModel,
@@ -82,7 +82,7 @@ from pipeline.tables import (
     set_aside_frame,
 )
 from pipeline.workspace import staged_folder
-from pipeline.writing import write_parquet
+from pipeline.writing import side_by_side, write_parquet
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -475,9 +475,11 @@ class Resolution:
             with staged_folder(output) as work:
                 if self.sources is not None:
                     write_parquet(self.sources, work / "sources.parquet")
-                write_tables(work, self.frames)
-                manifest = self.manifest | {"fingerprint": fingerprint, "inputs": []}
-                finish(work, self.frames, manifest, self.reasons)
+                frames = self.frames
+                with side_by_side() as call:
+                    write_tables(work, frames, call)
+                    report = shown_of(frames, self.reasons)
+                finish(work, frames, self.manifest | {"fingerprint": fingerprint, "inputs": []}, report)
         return output
 
     def _fingerprint(self) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -21,8 +21,10 @@ from pipeline.tables import TABLES, RunFrames, schema_of
 from pipeline.writing import write_csv, write_frame, write_json, write_text
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from pipeline.evaluation import Evaluation
-    from pipeline.report import Reasons, RunTables
+    from pipeline.report import Reasons, RunTables, Shown
 
 MANIFEST = "manifest.json"
 REPORT = "report.html"
@@ -138,18 +140,21 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
     return data if found == FORMAT else None
 
 
-def write_tables(folder: Path, frames: RunFrames) -> None:
-    """The tables as Parquet, mentions and institutions as CSV too."""
-    import pyarrow as pa
-
+def write_tables(folder: Path, frames: RunFrames, call: Callable[..., None]) -> None:
+    """The tables as Parquet, mentions and institutions as CSV too; `call` as `side_by_side` gives it."""
     for name in (*TABLES, "judgements", "timeline"):
         frame = getattr(frames, name)
         if frame is None:
             continue
-        write_frame(frame, schema_of(frame), folder / f"{name}.parquet")
+        call(write_frame, frame, schema_of(frame), folder / f"{name}.parquet")
         if name in _ALSO_CSV:
-            table = pa.Table.from_pandas(frame, schema=schema_of(frame), preserve_index=False)
-            write_csv(table, folder / f"{name}.csv")
+            call(_write_csv, frame, folder / f"{name}.csv")
+
+
+def _write_csv(frame: pd.DataFrame, path: Path) -> None:
+    import pyarrow as pa
+
+    write_csv(pa.Table.from_pandas(frame, schema=schema_of(frame), preserve_index=False), path)
 
 
 def read_frames(folder: str | Path) -> RunFrames:
@@ -209,13 +214,20 @@ def read_settings(folder: str | Path) -> Settings:
     return Settings.from_dict(manifest.get("settings", {}), f"{folder}/{MANIFEST}")
 
 
-def finish(folder: Path, frames: RunFrames, manifest: dict[str, Any], reasons: Reasons | None = None) -> None:
+def shown_of(frames: RunFrames, reasons: Reasons | None = None) -> Shown:
+    """What the report of a run shows of its tables: all but the manifest."""
+    from pipeline.report import shown
+
+    return shown(frames.mentions, frames.institutions, frames.pairs, reasons)
+
+
+def finish(folder: Path, frames: RunFrames, manifest: dict[str, Any], report: Shown) -> None:
     """Report and, last, the manifest, whose presence says that the folder is complete."""
     from pipeline.report import RunTables, render_report
 
     full = _with_versions(manifest)
-    tables = RunTables(frames.mentions, frames.institutions, frames.pairs, frames.set_aside, full, reasons)
-    write_text(render_report(tables), folder / REPORT)
+    tables = RunTables(frames.mentions, frames.institutions, frames.pairs, frames.set_aside, full)
+    write_text(render_report(tables, report), folder / REPORT)
     write_json(full, folder / MANIFEST)
 
 

@@ -8,11 +8,14 @@ import io
 import json
 import os
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from contextvars import copy_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TextIO
 
+from blocking.workers import n_workers
 from pipeline.errors import AffilError
 
 if TYPE_CHECKING:
@@ -86,6 +89,29 @@ def _sync_folder(folder: Path) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+@contextmanager
+def side_by_side() -> Iterator[Callable[..., None]]:
+    """What takes a function and its arguments, and calls it in a thread; all are over when the body is.
+
+    Arrow writes and NumPy saves without holding up Python's own work, and disks take their time. With one
+    worker each is called at once.
+
+    Raises:
+        Exception: what a function raised, that of the first one.
+    """
+    if n_workers() == 1:
+        yield lambda work, *given: work(*given)
+        return
+    tasks: list[Future[None]] = []
+    pool = ThreadPoolExecutor(n_workers())
+    try:
+        yield lambda work, *given: tasks.append(pool.submit(copy_context().run, work, *given))
+        for task in tasks:
+            task.result()
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def write_text(text: str, path: str | Path) -> None:

@@ -63,6 +63,7 @@ FLOORS = (
         "preparation",
         "similarity",
         "authorships",
+        "row_tables",
         "ledger",
         "changes",
         "artefacts",

@@ -616,7 +616,11 @@ def test_a_mount_point_can_be_filled_and_replaced(small: Path, small_disk: Calla
     "place",
     [
         *("pipeline.job.stage_rows", "pipeline.resolution.parse", "pipeline.resolution.block_in_detail"),
-        *("pipeline.job.write_resolved", "pipeline.run_folder.write_csv", "pipeline.run_folder.write_json"),
+        *(
+            "pipeline.row_tables.write_resolved",
+            "pipeline.run_folder.write_csv",
+            "pipeline.run_folder.write_json",
+        ),
     ],
 )
 def test_ctrl_c_leaves_finished_stages_or_nothing(

@@ -212,7 +212,9 @@ def test_a_stream_is_read_anew_and_what_it_holds_is_known(source: Path, tmp_path
 def kept_files(source: Path, tmp_path: Path) -> Path:
     """A run that was interrupted once everything but the tables was there: the folder of its stages."""
     with pytest.MonkeyPatch.context() as patched, pytest.raises(KeyboardInterrupt):
-        patched.setattr("pipeline.job.write_sources", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        patched.setattr(
+            "pipeline.row_tables.write_sources", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt)
+        )
         go(source, tmp_path / "run")
     return tmp_path / ".run.partial" / "stages"
 
@@ -234,7 +236,9 @@ def test_a_damaged_file_makes_that_stage_run_again_and_no_other(
         else:
             path.unlink()
         with caplog.at_level(logging.WARNING, "pipeline"), pytest.MonkeyPatch.context() as patched:
-            patched.setattr("pipeline.job.write_sources", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+            patched.setattr(
+                "pipeline.row_tables.write_sources", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt)
+            )
             seen: list[str] = []
             with pytest.raises(KeyboardInterrupt):
                 run_job([str(source)], tmp_path / "run", watch=seen.append)

@@ -15,7 +15,7 @@ from pipeline.errors import AffilError, UsageError
 if TYPE_CHECKING:
     import pandas as pd
 
-    from pipeline.report.cards import Limits
+    from pipeline.report.cards import Card, Features, Limits, NearMiss
     from pipeline.report.evidence import Evidence
 
 MANIFEST_NAME = "manifest.json"
@@ -159,8 +159,41 @@ def write_report(folder: str | Path, reasons: Reasons | None = None) -> Path:
     return path
 
 
-def render_report(run: RunTables) -> str:
-    """The tables of a run in, the text of an HTML page out, below `MAX_BYTES` bytes of UTF-8.
+@dataclass(frozen=True)
+class Shown:
+    """What the report shows of institutions and pairs, and how much of it."""
+
+    evidence: Evidence
+    reasons: Reasons | None
+    limits: Limits
+    largest: list[Card]
+    least_certain: list[Card]
+    n_joined: int
+    near_misses: list[NearMiss]
+    n_near_misses: int
+    features: dict[int, Features]
+
+    @classmethod
+    def of(cls, evidence: Evidence, reasons: Reasons | None, limits: Limits) -> Shown:
+        """What the limits let through of a run."""
+        from pipeline.report import cards
+
+        largest = cards.largest(evidence, limits)
+        least_certain, n_joined = cards.least_certain(evidence, limits)
+        near_misses, n_near_misses = cards.near_misses(evidence, limits)
+        said = cards.features(reasons, evidence, [*largest, *least_certain, *near_misses])
+        listed = largest, least_certain, n_joined, near_misses, n_near_misses
+        return cls(evidence, reasons, limits, *listed, said)
+
+    def halved(self) -> Shown:
+        """Half of everything."""
+        return Shown.of(self.evidence, self.reasons, self.limits.halved())
+
+
+def shown(
+    mentions: pd.DataFrame, institutions: pd.DataFrame, pairs: pd.DataFrame, reasons: Reasons | None = None
+) -> Shown:
+    """Tables of a run in, what its report shows of them out.
 
     Raises:
         UsageError: where a mention id or an entity id occurs twice.
@@ -168,19 +201,31 @@ def render_report(run: RunTables) -> str:
     from pipeline.report.cards import Limits
     from pipeline.report.evidence import gather
 
-    evidence = gather(run.mentions, run.institutions, run.pairs)
-    limits = Limits()
-    page = _render(run, evidence, limits)
-    while len(page.encode("utf-8")) > MAX_BYTES and limits != limits.halved():
-        limits = limits.halved()
-        page = _render(run, evidence, limits)
+    return Shown.of(gather(mentions, institutions, pairs), reasons, Limits())
+
+
+def render_report(run: RunTables, of: Shown | None = None) -> str:
+    """The tables of a run in, the text of an HTML page out, below `MAX_BYTES` bytes of UTF-8.
+
+    Args:
+        run: the tables.
+        of: what `shown` gave for them, where it is there already.
+
+    Raises:
+        UsageError: where a mention id or an entity id occurs twice.
+    """
+    of = of or shown(run.mentions, run.institutions, run.pairs, run.reasons)
+    page = _render(run, of)
+    while len(page.encode("utf-8")) > MAX_BYTES and of.limits != of.limits.halved():
+        of = of.halved()
+        page = _render(run, of)
     return page
 
 
-def _render(run: RunTables, evidence: Evidence, limits: Limits) -> str:
+def _render(run: RunTables, of: Shown) -> str:
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
-    from pipeline.report import cards, figures, wording
+    from pipeline.report import figures, wording
 
     environment = Environment(
         loader=PackageLoader("pipeline.report", "."),
@@ -192,9 +237,6 @@ def _render(run: RunTables, evidence: Evidence, limits: Limits) -> str:
     environment.filters["count"] = wording.count
     environment.filters["counted"] = wording.counted
     script = environment.get_template("script.js.j2").render().encode("utf-8")
-    largest = cards.largest(evidence, limits)
-    least_certain, n_joined = cards.least_certain(evidence, limits)
-    near_misses, n_near_misses = cards.near_misses(evidence, limits)
     return environment.get_template("report.html.j2").render(
         # The page may run this one script and load nothing: a second lock behind the escaping.
         script_hash="sha256-" + base64.b64encode(hashlib.sha256(script).digest()).decode("ascii"),
@@ -203,18 +245,18 @@ def _render(run: RunTables, evidence: Evidence, limits: Limits) -> str:
         charts=[
             figures.size_chart(run.institutions),
             figures.member_chart(run.mentions),
-            figures.pair_chart(evidence.n_pairs),
+            figures.pair_chart(of.evidence.n_pairs),
             *figures.silhouette_charts(run.manifest),
         ],
         n_institutions=len(run.institutions),
-        largest=largest,
-        least_certain=least_certain,
-        n_joined=n_joined,
-        near_misses=near_misses,
-        features=cards.features(run.reasons, evidence, [*largest, *least_certain, *near_misses]),
-        n_near_misses=n_near_misses,
+        largest=of.largest,
+        least_certain=of.least_certain,
+        n_joined=of.n_joined,
+        near_misses=of.near_misses,
+        features=of.features,
+        n_near_misses=of.n_near_misses,
         countries=figures.countries(run.institutions),
-        reasons=figures.reasons(run.set_aside, limits.n_characters),
+        reasons=figures.reasons(run.set_aside, of.limits.n_characters),
         measures=figures.measures(run.manifest),
         counts=figures.counts(run.manifest),
         settings=figures.settings(run.manifest),

@@ -7,6 +7,8 @@ import errno
 import io
 import os
 import stat
+import threading
+import time
 from pathlib import Path
 
 import pyarrow as pa
@@ -21,6 +23,7 @@ from pipeline.writing import (
     atomic_path,
     csv_lines,
     safe_cells,
+    side_by_side,
     unwritable,
     write_csv,
     write_json,
@@ -155,6 +158,29 @@ def test_an_empty_table_is_a_header(tmp_path: Path) -> None:
     assert (tmp_path / "a.csv").read_text(encoding="utf-8") == "a\n"
     write_parquet(pa.table({"a": pa.array([], pa.string())}), tmp_path / "a.parquet")
     assert pq.read_table(tmp_path / "a.parquet").num_rows == 0
+
+
+@pytest.mark.parametrize("workers", ["1", "3"])
+def test_what_is_called_at_once_is_over_in_the_end(monkeypatch: pytest.MonkeyPatch, workers: str) -> None:
+    monkeypatch.setenv("AFFIL_WORKERS", workers)
+    done: list[str] = []
+    n_threads = threading.active_count()
+
+    def late(name: str) -> None:
+        if name == "wrong":
+            raise AffilError("no space left")
+        time.sleep(0.05)
+        done.append(name)
+
+    with side_by_side() as call:
+        for name in "abcd":
+            call(late, name)
+    assert sorted(done) == list("abcd")
+    with pytest.raises(AffilError, match="no space left"), side_by_side() as call:
+        call(late, "e")
+        call(late, "wrong")
+    assert done[4:] == ["e"]
+    assert threading.active_count() == n_threads
 
 
 def test_json_is_utf8_and_finite(tmp_path: Path) -> None:
