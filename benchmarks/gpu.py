@@ -76,7 +76,7 @@ class Size:
 
     n_texts: int = 50_000
     n_pairs: int = 20_000
-    batch_sizes: tuple[int, ...] = (64, 256, 1024)
+    batch_sizes: tuple[int, ...] = (64, 512, 2048)
     n_rows: int = 1_000_000
     dimensions: int = 768
     matrix: int = 8192
@@ -98,8 +98,8 @@ def words() -> list[str]:
 def texts(n: int, seed: int = 0) -> list[str]:
     """Texts whose tokens, one a word, are as many as those of affiliations.
 
-    Some have long words, others short ones: batches are sorted by characters, which tell the tokens only
-    roughly (correlation .94; .88 in the labelled strings).
+    Some have long words, others short ones: characters, by which texts are put in order before they are
+    tokenised, tell the tokens only roughly (correlation .94; .88 in the labelled strings).
     """
     rng = np.random.default_rng(seed)
     lengths = np.interp(rng.random(n), SHARES, TOKENS).round().astype(int) - 2
@@ -260,15 +260,18 @@ def _bare(shape: Shape, folder: Path, given: Sequence[Any], batch_size: int, dev
     import torch
     from transformers import AutoModel, AutoModelForSequenceClassification, AutoTokenizer
 
-    from blocking.precision import autocast
+    from blocking.precision import hold
 
     kind = AutoModel if shape.kind == "encoder" else AutoModelForSequenceClassification
-    model, tokenizer = kind.from_pretrained(folder).eval().to(device), AutoTokenizer.from_pretrained(folder)
+    model, tokenizer = (
+        hold(kind.from_pretrained(folder).eval(), device),
+        AutoTokenizer.from_pretrained(folder),
+    )
     whole = bare_batches(tokenizer, given, batch_size, device)
 
     def work(asked: Sequence[Any]) -> None:
         batches = whole if asked is given else bare_batches(tokenizer, asked, batch_size, device)
-        with torch.inference_mode(), autocast(device):
+        with torch.inference_mode():
             for batch in batches:
                 model(**batch)
 

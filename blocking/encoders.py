@@ -14,7 +14,7 @@ def load_encoder(
     *,
     truncate_dim: int | None = None,
     device: str = "auto",
-    batch_size: int = 64,
+    batch_size: int | None = None,
     prompt: str | None = None,
     revision: str | None = None,
 ) -> Encoder:
@@ -25,7 +25,7 @@ def load_encoder(
             encoder's or a model's), or a hub id (`owner/model` or `owner/model@revision`).
         truncate_dim: leading dimensions to keep; rows are normalised again afterwards.
         device: "auto", "cpu" or "cuda".
-        batch_size: texts in one forward pass.
+        batch_size: texts of usual length in one forward pass; None goes by the device.
         prompt: one of the model's prompt names, or a text to put before every string.
         revision: of a hub model, where its name does not say.
 

@@ -17,16 +17,17 @@ from blocking.checkpoints import encoder_folder, not_found
 from blocking.errors import BlockingError
 from blocking.hub import split_revision
 from blocking.pairs import Float32s
-from blocking.precision import PRECISIONS, autocast
+from blocking.precision import PRECISIONS, hold
 from blocking.prompts import Template, is_template, resolve
 from blocking.protocols import normalise_rows
 from blocking.settings import DEVICES, Progress, at_least, one_of
+from blocking.tokens import ByTokens, batch_size_on
 from blocking.torch_search import torch_device
 
 log = logging.getLogger(__name__)
 
 POOLINGS = ("cls", "mean")
-#: Batches between two calls of the progress callback.
+#: Batches that are tokenised at once, between two calls of the progress callback.
 _BATCHES_PER_STEP = 16
 
 
@@ -38,17 +39,19 @@ class SentenceSettings:
         truncate_dim: leading dimensions to keep (models trained for it lose little); None keeps all.
         prompt: one of the model's prompt names, a text to put before every string, or a sentence with {}
             where the string goes; None: the model's own default.
-        batch_size: texts in one forward pass.
+        batch_size: texts of usual length in one forward pass, fewer long ones and more short ones; None goes
+            by the device.
         device: "auto", "cpu" or "cuda".
-        precision: "float32"; "bfloat16" or "float16" (two to three times as fast where the hardware has it,
-            cosines to about 1e-3); "auto" is one of them on a GPU and float32 elsewhere.
+        precision: numbers that the weights are held in: "float32"; "bfloat16" or "float16" (quicker where
+            the hardware has them, vectors are less exact); "auto" is one of them on a GPU and float32
+            elsewhere.
         pooling: "cls" or "mean", for a folder that holds a transformer alone and does not say.
         max_length: tokens that are read of a text; None: the model's own bound.
     """
 
     truncate_dim: int | None = None
     prompt: str | None = None
-    batch_size: int = 64
+    batch_size: int | None = None
     device: str = "auto"
     precision: str = "auto"
     pooling: str | None = None
@@ -57,7 +60,8 @@ class SentenceSettings:
     def __post_init__(self) -> None:
         one_of("device", self.device, DEVICES)
         one_of("precision", self.precision, PRECISIONS)
-        at_least("batch_size", self.batch_size, 1)
+        if self.batch_size is not None:
+            at_least("batch_size", self.batch_size, 1)
         if self.truncate_dim is not None:
             at_least("truncate_dim", self.truncate_dim, 1)
         if self.pooling is not None:
@@ -88,7 +92,8 @@ class SentenceTransformerEncoder:
         self._model = _load(self.name, self.folder, self._device, self.settings.pooling)
         self.max_length = self._bounded(self.settings.max_length)
         self._template, self._prompt = self._read_prompt(self.settings.prompt)
-        full = int(self._model.get_embedding_dimension() or 0) or self._encode_batchwise([" "]).shape[1]
+        self._make_ready()
+        full = int(self._model.get_embedding_dimension() or 0) or self._vectors([" "]).shape[1]
         self.dimensions = self.settings.truncate_dim or full
         if self.dimensions > full:
             raise BlockingError(f"truncate_dim is {self.dimensions}, but {self.name} has {full} dimensions")
@@ -101,12 +106,18 @@ class SentenceTransformerEncoder:
     def __getstate__(self) -> dict[str, Any]:
         """The model with its weights, on a CPU: where it is read there may be no GPU."""
         model = self._model if self._device == "cpu" else copy.deepcopy(self._model).to("cpu")
-        return vars(self) | {"_model": model}
+        return {name: value for name, value in vars(self).items() if name != "_by_tokens"} | {"_model": model}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
         self._device = torch_device(self.settings.device)
-        self._model.to(self._device)
+        self._make_ready()
+
+    def _make_ready(self) -> None:
+        # What looks vectors up computes nothing: half numbers would only make them coarse.
+        precision = "float32" if self._config is None else self.settings.precision
+        model = hold(self._model, self._device, precision, getattr(self._config, "model_type", ""))
+        self._by_tokens = ByTokens(model, "" if self._template else self._prompt)
 
     @property
     def prompts(self) -> dict[str, str]:
@@ -160,33 +171,27 @@ class SentenceTransformerEncoder:
     def encode(self, texts: Sequence[str], *, on_progress: Progress | None = None) -> Float32s:
         """Texts in; float32 vectors of length 1 out, shape (n, dimensions), zeros for blank texts."""
         vectors = np.zeros((len(texts), self.dimensions), np.float32)
-        # Texts of one length share a batch, so that little of it is padding.
+        # Texts of like length are tokenised at once, so that batches of one length can be made of them.
         order = sorted(
             (number for number, text in enumerate(texts) if text.strip()),
             key=lambda number: (-len(texts[number]), texts[number]),
         )
-        n_blank, step = len(texts) - len(order), self.settings.batch_size * _BATCHES_PER_STEP
+        n_blank, step = len(texts) - len(order), self._batch_size * _BATCHES_PER_STEP
         for start in range(0, len(order), step):
             numbers = order[start : start + step]
-            found = self._encode_batchwise([texts[number] for number in numbers])
+            found = self._vectors([texts[number] for number in numbers])
             vectors[numbers] = normalise_rows(found[:, : self.dimensions])
             if on_progress:
                 on_progress(n_blank + start + len(numbers), len(texts))
         return vectors
 
-    def _encode_batchwise(self, texts: list[str]) -> Any:
-        model_type = str(getattr(self._config, "model_type", ""))
-        with autocast(self._device, self.settings.precision, model_type):
-            found = self._model.encode(
-                self._template.fill(texts) if self._template else texts,
-                prompt="" if self._template else self._prompt,
-                batch_size=self.settings.batch_size,
-                show_progress_bar=False,
-                convert_to_numpy=False,
-                convert_to_tensor=True,
-            )
-        # NumPy has no bfloat16.
-        return found.float().cpu().numpy()
+    @property
+    def _batch_size(self) -> int:
+        return batch_size_on(self._device, self.settings.batch_size)
+
+    def _vectors(self, texts: list[str]) -> Float32s:
+        filled = self._template.fill(texts) if self._template else texts
+        return self._by_tokens.outputs(filled, self._batch_size, "sentence_embedding")
 
 
 def _check_libraries(name: str) -> None:
@@ -206,6 +211,5 @@ def _load(name: str, folder: Path, device: str, pooling: str | None) -> Any:
     except (*flaws, SafetensorError) as error:
         first_line = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise not_found(name, f"it could not be loaded ({first_line})") from error
-    model.eval()
     log.info("loaded encoder %s from %s on %s", name, folder, device)
     return model

@@ -23,7 +23,8 @@ class BlockingSettings:
         encoder: built-in encoder name, "auto", local path or hub id, optionally `id@revision`.
         truncate_dim: keep this many leading dimensions of each vector (None: all of them).
         prompt: prompt name of the model, a text to put before every string, or a sentence with {} in it.
-        batch_size: strings a forward pass takes at once (model encoders only).
+        batch_size: strings of usual length a forward pass takes at once (model encoders only); None goes by
+            the device.
         revision: revision of a hub model; None takes the newest, or the one behind its name.
         n_neighbours: neighbours asked for each distinct text.
         min_similarity: neighbours below this cosine are not proposed; key rules do not look at it.
@@ -42,7 +43,7 @@ class BlockingSettings:
     encoder: str = "auto"
     truncate_dim: int | None = None
     prompt: str | None = None
-    batch_size: int = 64
+    batch_size: int | None = None
     revision: str | None = None
     n_neighbours: int = 30
     min_similarity: float = 0.0
@@ -61,12 +62,13 @@ class BlockingSettings:
         one_of("backend", self.backend, BACKENDS)
         one_of("device", self.device, DEVICES)
         at_least("n_neighbours", self.n_neighbours, 1)
-        at_least("batch_size", self.batch_size, 1)
         at_least("max_block", self.max_block, 2)
         at_least("n_group_neighbours", self.n_group_neighbours, 0)
         at_least("n_representatives", self.n_representatives, 1)
         at_least("hnsw_ef_search", self.hnsw_ef_search, 1)
         at_least("ivf_n_probe", self.ivf_n_probe, 1)
+        if self.batch_size is not None:
+            at_least("batch_size", self.batch_size, 1)
         if self.truncate_dim is not None:
             at_least("truncate_dim", self.truncate_dim, 1)
         if not 0 < self.recall_target <= 1:

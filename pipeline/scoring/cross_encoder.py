@@ -11,8 +11,11 @@ import numpy as np
 import numpy.typing as npt
 
 from blocking.assembly import longest_input
+from blocking.engine import slices
 from blocking.hub import split_revision
-from blocking.precision import autocast
+from blocking.precision import hold
+from blocking.prompts import resolve
+from blocking.tokens import ByTokens, batch_size_on
 from blocking.torch_search import torch_device
 from pipeline.errors import AffilError, UsageError
 from pipeline.records import Combination, Int64s, Progress
@@ -22,6 +25,8 @@ if TYPE_CHECKING:
     from pipeline.scoring.features import PairFeatures
 
 Float64s = npt.NDArray[np.float64]
+#: Pairs that are held as tokens at a time.
+_MOST_PAIRS = 1 << 15
 
 
 class PairRescorer(Protocol):
@@ -68,13 +73,14 @@ class CrossEncoderScorer:
 
     name: str
     device: str = "auto"
-    batch_size: int = 64
+    batch_size: int | None = None
     max_length: int | None = None
     combination: Combination | None = None
     band: tuple[float, float] = (0.1, 0.9)
 
     def __post_init__(self) -> None:
         self._model = self._load()
+        self._make_ready(self._model.device.type)
 
     def _load(self) -> Any:
         try:
@@ -111,11 +117,21 @@ class CrossEncoderScorer:
     def __getstate__(self) -> dict[str, Any]:
         """The model with its weights, on a CPU: where it is read there may be no GPU."""
         on_cpu = self._model.device.type == "cpu"
-        return vars(self) | {"_model": self._model if on_cpu else copy.deepcopy(self._model).to("cpu")}
+        model = self._model if on_cpu else copy.deepcopy(self._model).to("cpu")
+        return {name: value for name, value in vars(self).items() if name != "_by_tokens"} | {"_model": model}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
-        self._model.to(torch_device(self.device))
+        self._make_ready(torch_device(self.device))
+
+    def _make_ready(self, device: str) -> None:
+        model = hold(self._model, device, model_type=self._model[0].auto_model.config.model_type)
+        prompt = resolve(None, model.prompts or {}, model.default_prompt_name)
+        self._by_tokens = ByTokens(model, prompt, is_pairwise=True)
+
+    @property
+    def _batch_size(self) -> int:
+        return batch_size_on(self._model.device.type, self.batch_size)
 
     def rescore(
         self, features: PairFeatures, left: Int64s, right: Int64s, on_progress: Progress | None = None
@@ -130,7 +146,7 @@ class CrossEncoderScorer:
     ) -> Float64s:
         """Two columns of texts to log-odds averaged over both orders, shape (n,)."""
         total = np.empty(len(left), np.float64)
-        step = self.batch_size * 64
+        step = min(self._batch_size * 64, _MOST_PAIRS)
         for start in range(0, len(left), step):
             one = list(zip(left[start : start + step], right[start : start + step], strict=True))
             both = self._predict(one), self._predict([(b, a) for a, b in one])
@@ -154,13 +170,10 @@ class CrossEncoderScorer:
         return self._predict(list(zip(left, right, strict=True)))
 
     def _predict(self, pairs: list[tuple[str, str]]) -> Float64s:
-        import torch
-
-        with autocast(self._model.device.type):
-            found = self._model.predict(
-                pairs, batch_size=self.batch_size, activation_fn=torch.nn.Identity(), show_progress_bar=False
-            )
-        return np.asarray(found, np.float64).reshape(len(pairs))
+        # The model's own outputs: the library's `predict` would squash them.
+        parts = slices(len(pairs), _MOST_PAIRS)
+        found = [self._by_tokens.outputs(pairs[part], self._batch_size, "scores") for part in parts]
+        return np.concatenate([np.empty(0), *(own.reshape(-1) for own in found)])
 
 
 def _device(device: str) -> str | None:

@@ -57,7 +57,7 @@ class ScoringSettings:
             "10min", "2h") is rescored in each of the two passes, the most doubtful pairs first; None sets no
             bound. With a time the result depends on the machine.
         device: "auto", "cpu" or "cuda", for the reranker.
-        batch_size: pairs a batch of the reranker.
+        batch_size: pairs of usual length a batch of the reranker; None goes by the device.
         max_length: longest pair in tokens; None takes the model's own.
         revision: revision of a hub model; None takes the newest, or the one behind its name.
     """
@@ -68,7 +68,7 @@ class ScoringSettings:
     rescoring: str = "band"
     rescoring_budget: str | None = None
     device: str = "auto"
-    batch_size: int = 64
+    batch_size: int | None = None
     max_length: int | None = None
     revision: str | None = None
 
@@ -81,7 +81,7 @@ class ScoringSettings:
             raise UsageError(f"scoring.rescoring must be 'band' or 'all', got {self.rescoring!r}")
         if self.device not in ("auto", "cpu", "cuda"):
             raise UsageError(f"scoring.device must be auto, cpu or cuda, got {self.device!r}")
-        if self.batch_size < 1:
+        if self.batch_size is not None and self.batch_size < 1:
             raise UsageError(f"scoring.batch_size must be 1 or more, got {self.batch_size}")
         Budget.parse(self.rescoring_budget)
         if self.max_length is not None and self.max_length < 1:

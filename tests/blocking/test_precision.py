@@ -2,35 +2,37 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from blocking.precision import autocast  # noqa: E402
+from blocking.precision import chosen_precision, hold  # noqa: E402
 
 
 @pytest.mark.parametrize(
     ("has_bfloat16", "model_type", "expected"),
     [
-        (True, "gte", torch.bfloat16),
-        (True, "gemma3_text", torch.bfloat16),
-        (False, "gte", torch.float16),
-        (False, "gemma3_text", None),
+        (True, "gte", "bfloat16"),
+        (True, "gemma3_text", "bfloat16"),
+        (False, "gte", "float16"),
+        (False, "gemma3_text", "float32"),
     ],
 )
-def test_a_gpu_computes_in_the_half_numbers_that_it_and_the_model_bear(
+def test_a_gpu_holds_the_half_numbers_that_it_and_the_model_bear(
     monkeypatch, has_bfloat16, model_type, expected
 ):
-    seen = []
     monkeypatch.setattr("torch.cuda.is_bf16_supported", lambda including_emulation: has_bfloat16)
-    monkeypatch.setattr(
-        "torch.autocast", lambda device, dtype, enabled: seen.append((device, dtype, enabled))
-    )
-    autocast("cuda", "auto", model_type)
-    (device, dtype, is_on), *_ = seen
-    assert (device, is_on) == ("cuda", expected is not None)
-    assert expected is None or dtype == expected
+    assert chosen_precision("cuda", "auto", model_type) == expected
+    assert chosen_precision("cuda", "float32", model_type) == "float32"
 
 
-def test_a_cpu_computes_in_full_numbers_unless_told_otherwise():
-    a = torch.ones(4, 4)
-    with autocast("cpu"):
-        assert (a @ a).dtype == torch.float32
-    with autocast("cpu", "bfloat16"):
-        assert (a @ a).dtype == torch.bfloat16
+def test_a_cpu_holds_full_numbers_unless_told_otherwise():
+    assert chosen_precision("cpu") == "float32"
+    assert chosen_precision("cpu", "bfloat16") == "bfloat16"
+
+
+def test_weights_become_half_numbers_and_full_ones_again_and_buffers_stay():
+    model = torch.nn.BatchNorm1d(3)
+    model.register_parameter("number", torch.nn.Parameter(torch.arange(3), requires_grad=False))
+    model.register_buffer("frequencies", torch.tensor([1 / 3]))
+    assert hold(model, "cpu", "bfloat16") is model
+    assert (model.weight.dtype, model.bias.dtype) == (torch.bfloat16, torch.bfloat16)
+    assert model.number.dtype == torch.int64
+    assert model.frequencies.item() == torch.tensor(1 / 3).item()
+    assert hold(model, "cpu").weight.dtype == torch.float32
