@@ -114,13 +114,7 @@ def search_neighbours(
         return Neighbours(ids, similarities, Search("exact", len(rows), 1.0))
     used = np.ascontiguousarray(vectors if len(rows) == len(vectors) else vectors[rows], np.float32)
     wanted = min(n_neighbours, len(rows) - 1)
-    if _backend(len(rows), settings) == "torch":
-        from blocking.torch_search import search_torch
-
-        found, cosines = search_torch(used, wanted + 1, settings.device, on_progress)
-        search = Search("exact", len(rows), 1.0)
-    else:
-        found, cosines, search = _search_faiss(used, used, wanted + 1, settings, on_progress)
+    found, cosines, search = _search(used, used, wanted + 1, settings, on_progress)
     for start in range(0, len(rows), _QUERY_CHUNK):
         part = slice(start, start + _QUERY_CHUNK)
         own, cosine = _without_self(rows[part], rows, found[part], cosines[part], wanted)
@@ -142,7 +136,7 @@ def nearest_rows(
         queries: float32, shape (n, d).
         corpus: float32, shape (m, d).
         n_neighbours: rows wanted for each query.
-        settings: index, device and their figures; "auto" weighs the cost of n x m. FAISS searches.
+        settings: index, backend, device and their figures; "auto" weighs the cost of n x m.
         on_progress: called with (queries searched, queries).
 
     Returns:
@@ -162,7 +156,7 @@ def nearest_rows(
     wanted = min(n_neighbours, len(rows))
     # Tens of thousands of rows are not copied for nothing.
     used, queries = (v if len(v) == len(i) else v[i] for v, i in ((corpus, rows), (queries, asked)))
-    found, cosine, _ = _search_faiss(used, queries, wanted, settings, on_progress)
+    found, cosine, _ = _search(used, queries, wanted, settings, on_progress)
     ranked = np.where(found < 0, np.float32(-np.inf), cosine)
     order = np.lexsort((found, -ranked))
     found, ranked = np.take_along_axis(found, order, 1), np.take_along_axis(ranked, order, 1)
@@ -188,17 +182,46 @@ def _without_self(
     return np.where(is_neighbour, ids, -1), clipped
 
 
+def _search(
+    corpus: Float32s,
+    queries: Float32s,
+    n_results: int,
+    settings: BlockingSettings,
+    on_progress: Progress | None,
+) -> tuple[Int64s, Float32s, Search]:
+    """The best rows of the corpus for each query (itself too), padded with id -1 as FAISS does."""
+    # What counts is the number of products; among the rows of one table it is the square of theirs.
+    n_rows = math.isqrt(len(corpus) * len(queries))
+    if _backend(n_rows, settings) == "faiss":
+        return _search_faiss(corpus, queries, n_results, settings, on_progress)
+    from blocking.torch_search import search_torch
+
+    found = search_torch(corpus, queries, n_results, settings.device, on_progress)
+    return *found, Search("exact", len(corpus), 1.0)
+
+
 def _backend(n_rows: int, settings: BlockingSettings) -> str:
-    """The library that searches, so that a GPU is used if any of them sees one."""
+    """The library that searches, so that a GPU is used if any of them sees one; rows as `_search` counts."""
     if settings.backend != "auto":
         return settings.backend
+    if settings.device == "cpu" or settings.index not in ("auto", "exact"):
+        return "faiss"
     # A small search is over on the CPU before PyTorch is imported.
-    is_worth_asking = settings.device == "cuda" or (settings.device == "auto" and n_rows > EXACT_ROWS)
-    if not is_worth_asking or settings.index not in ("auto", "exact") or _has_gpu(import_faiss()):
+    is_small = settings.device == "auto" and n_rows <= EXACT_ROWS
+    if has_faiss() and (is_small or _has_gpu(import_faiss())):
         return "faiss"
     from blocking.torch_search import has_torch_gpu
 
     return "torch" if has_torch_gpu() else "faiss"
+
+
+def has_faiss() -> bool:
+    """Whether FAISS is installed; PyTorch does without it on a GPU."""
+    try:
+        import_faiss()
+    except BlockingError:
+        return False
+    return True
 
 
 def import_faiss() -> ModuleType:
@@ -225,12 +248,10 @@ def _search_faiss(
     settings: BlockingSettings,
     on_progress: Progress | None,
 ) -> tuple[Int64s, Float32s, Search]:
-    """The best rows of the corpus for each query (itself too), padded with id -1 as FAISS does."""
     faiss = import_faiss()
     is_gpu = settings.device != "cpu" and _has_gpu(faiss)
     if settings.device == "cuda" and not is_gpu:
         raise BlockingError("device 'cuda' was asked for, but FAISS sees no GPU; use 'auto' or 'cpu'")
-    # What counts is the number of products; among the rows of one table it is the square of theirs.
     kind = index_kind(math.isqrt(len(corpus) * len(queries)), settings.index, is_gpu)
     if is_gpu and n_results > _GPU_LIMIT:
         raise BlockingError(f"FAISS finds at most {_GPU_LIMIT - 1} neighbours on a GPU, got {n_results - 1}")

@@ -30,7 +30,8 @@ class BlockingSettings:
         min_similarity: neighbours below this cosine are not proposed; key rules do not look at it.
         index: how neighbours are searched; "auto" chooses by the number of texts.
         recall_target: share of the true neighbours, on a sample, that a "quantised" index is tuned to find.
-        backend: the library that searches; "auto" is FAISS unless only PyTorch sees a large search's GPU.
+        backend: the library that searches; "auto" is FAISS unless only PyTorch sees a large search's GPU, or
+            FAISS is missing and PyTorch sees a GPU.
         device: "auto" takes a GPU where there is one, "cuda" insists on it.
         max_block: items that may all be paired with each other because they share a key; in a larger
             block every item meets at most this many others.

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from blocking import BlockingSettings, CandidatePairs, Encoder
 from blocking.blocks import distinct_texts, unite
 from blocking.keys import ranges
-from blocking.neighbours import import_faiss, nearest_rows
+from blocking.neighbours import has_faiss, import_faiss, nearest_rows
 from blocking.pairs import Float32s
 from blocking.vectors import encoded
 from pipeline.index.columns import KEY_RULES, VIEWS
@@ -140,11 +140,11 @@ class Candidates:
 
     @cached_property
     def graphs(self) -> dict[str, Any]:
-        """For each view its graph, None for a view of few texts."""
+        """For each view its graph, None for a view of few texts, and where there is no FAISS to make it."""
         return {rule: self._graph(rule) for rule in VIEWS}
 
     def _graph(self, rule: str) -> Any:
-        if len(self.vectors(rule)) < GRAPH_ROWS:
+        if len(self.vectors(rule)) < GRAPH_ROWS or not has_faiss():
             return None
         faiss = import_faiss()
         path = self.store.folder / f"graph_{rule}.faiss"

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 faiss = pytest.importorskip("faiss")
 
-from blocking import neighbours, shards  # noqa: E402
+from blocking import neighbours, shards, torch_search  # noqa: E402
 from blocking.analysis import neighbour_overlap  # noqa: E402
 from blocking.errors import BlockingError  # noqa: E402
 from blocking.neighbours import index_kind, nearest_neighbours, nearest_rows, search_neighbours  # noqa: E402
@@ -203,8 +203,101 @@ def test_torch_takes_a_large_search_where_only_it_sees_the_gpu(monkeypatch):
 
 def test_missing_faiss_is_one_line_with_the_remedy(monkeypatch):
     monkeypatch.setitem(sys.modules, "faiss", None)
+    monkeypatch.setattr("blocking.torch_search.has_torch_gpu", lambda: False)
     with pytest.raises(BlockingError, match=r"pip install 'affiliation-resolver\[cpu\]'"):
         nearest_neighbours(unit_rows(4), 2)
+
+
+@pytest.fixture
+def no_faiss_but_a_gpu(monkeypatch):
+    """A machine whose GPU PyTorch alone could use, with the CPU doing the work."""
+    pytest.importorskip("torch")
+    monkeypatch.setitem(sys.modules, "faiss", None)
+    monkeypatch.setattr("blocking.torch_search.has_torch_gpu", lambda: True)
+    monkeypatch.setattr("blocking.torch_search.torch_device", lambda device: "cpu")
+
+
+@pytest.mark.parametrize("device", ["auto", "cuda"])
+def test_a_gpu_searches_without_faiss(request, device):
+    vectors, queries = unit_rows(300), unit_rows(50, seed=1)
+    vectors[3] = queries[4] = 0
+    expected = nearest_neighbours(vectors, 5), nearest_rows(queries, vectors, 5)
+    request.getfixturevalue("no_faiss_but_a_gpu")
+    settings = BlockingSettings(device=device)
+    found = nearest_neighbours(vectors, 5, settings), nearest_rows(queries, vectors, 5, settings)
+    for (ids, cosines), (own, near) in zip(expected, found, strict=True):
+        assert np.array_equal(ids, own)
+        assert np.allclose(cosines, near, atol=1e-6)
+
+
+def test_what_only_faiss_has_needs_it_on_a_gpu_too(no_faiss_but_a_gpu):
+    for asked in (BlockingSettings(index="hnsw"), BlockingSettings(backend="faiss")):
+        with pytest.raises(BlockingError, match="needs FAISS"):
+            nearest_neighbours(unit_rows(4), 2, asked)
+
+
+def test_torch_finds_rows_of_another_table_in_many_parts(monkeypatch):
+    pytest.importorskip("torch")
+    vectors, queries = unit_rows(100), unit_rows(40, seed=1)
+    expected, cosines = nearest_rows(queries, vectors, 120, BlockingSettings(backend="faiss"))
+    monkeypatch.setattr("blocking.torch_search._CPU_COSINES", 700)
+    found, near = nearest_rows(queries, vectors, 120, BlockingSettings(backend="torch"))
+    assert np.array_equal(found, expected)
+    assert np.allclose(near, cosines, atol=1e-6)
+    assert (found[:, 100:] == -1).all()
+
+
+def clustered(n_rows, dimensions, spread):
+    centres = unit_rows(8, dimensions, seed=2)
+    rows = centres[np.arange(n_rows) % 8] + spread * unit_rows(n_rows, dimensions, seed=3)
+    return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    ("vectors", "n_results"),
+    [
+        (unit_rows(3000, 64), 20),
+        (unit_rows(2999, 3), 20),
+        # Hundreds of rows whose cosines half numbers cannot tell apart.
+        (clustered(2000, 64, 0.3), 20),
+        (clustered(2000, 64, 0.01), 20),
+        # Equal rows: any of them are right.
+        (np.repeat(unit_rows(10), 200, axis=0), 150),
+        # More than the rows of a group, all rows of a table smaller than one, one row.
+        (unit_rows(700), 500),
+        (unit_rows(40), 40),
+        (unit_rows(64), 7),
+        (unit_rows(1), 1),
+    ],
+    ids=range(9),
+)
+def test_half_numbers_find_what_full_ones_find(vectors, n_results):
+    torch = pytest.importorskip("torch")
+    table = torch_search._Table(vectors, n_results, "cpu")
+    rows = table.rows
+    assert len(table.halves) % torch_search._GROUP == 0 and table.halves.dtype == torch.float16
+    queries = rows[:: max(1, len(rows) // 150)]
+    ids, cosines = torch_search.best_by_halves(rows, table.halves, queries, n_results)
+    expected_ids, expected = torch_search.best_of_all(rows, queries, n_results)
+    assert ids.shape == expected.shape and ids.max() < len(rows)
+    assert all(len(set(own)) == n_results for own in ids.tolist())
+    assert torch.allclose(cosines, expected, atol=1e-6)
+    assert torch.allclose(torch.einsum("qd,qkd->qk", queries, rows[ids]), cosines, atol=1e-6)
+    # Apart from rows that are equally near, ids are the same.
+    is_apart = (expected[:, :-1] - expected[:, 1:] > 1e-5).all(1)
+    assert torch.equal(ids[is_apart], expected_ids[is_apart])
+
+
+def test_only_queries_in_doubt_are_compared_with_all_rows(monkeypatch):
+    torch = pytest.importorskip("torch")
+    # Most rows have no like; those of the last ones differ by less than half numbers tell.
+    vectors = np.concatenate([unit_rows(2000, 64), clustered(2400, 64, 0.01)])
+    asked, of_all = [], torch_search.best_of_all
+    monkeypatch.setattr(torch_search, "best_of_all", lambda r, q, n: asked.append(len(q)) or of_all(r, q, n))
+    table = torch_search._Table(vectors, 10, "cpu")
+    torch_search.best_by_halves(table.rows, table.halves, table.rows[1900:2050], 10)
+    assert asked == [50]
+    assert torch.equal(table.rows[:3].half(), table.halves[:3])
 
 
 def test_progress_reaches_the_total():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -174,6 +175,52 @@ def test_a_graph_answers_as_the_search_of_all_does(
     assert (copy / INDEX / "graph_neighbours.faiss").is_file()
     both = zip(by_graph, index.lookup(asked)["entity_id"], strict=True)
     assert np.mean([a == b for a, b in both]) > 0.97
+
+
+@pytest.fixture
+def no_faiss_but_a_gpu(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
+    """A machine whose GPU PyTorch alone could use, with the CPU doing the work; the searches that it did."""
+    pytest.importorskip("torch")
+    from blocking import torch_search
+
+    done, search = [], torch_search.search_torch
+
+    def counted(corpus: np.ndarray, queries: np.ndarray, *more: Any) -> Any:
+        done.append((len(corpus), len(queries)))
+        return search(corpus, queries, *more)
+
+    monkeypatch.setitem(sys.modules, "faiss", None)
+    monkeypatch.setattr(torch_search, "has_torch_gpu", lambda: True)
+    monkeypatch.setattr(torch_search, "torch_device", lambda device: "cpu")
+    monkeypatch.setattr(torch_search, "search_torch", counted)
+    return done
+
+
+def test_an_index_is_asked_on_a_gpu_without_faiss(
+    copy: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
+    asked, graph = [row["affiliation"] for row in NEW], copy / INDEX / "graph_neighbours.faiss"
+    expected = AffiliationIndex.load(copy).lookup(asked)
+    graph.unlink(missing_ok=True)
+    done = request.getfixturevalue("no_faiss_but_a_gpu")
+    monkeypatch.setattr(candidates, "GRAPH_ROWS", 10)
+    found = AffiliationIndex.load(copy).lookup(asked)
+    # Of texts that are equally far, each search finds others: only far alternatives may differ.
+    pd.testing.assert_frame_equal(found.drop(columns="alternatives"), expected.drop(columns="alternatives"))
+    assert done and not graph.exists()
+
+
+@pytest.mark.parametrize("device", ["auto", "cuda"])
+def test_a_run_needs_no_faiss_on_a_gpu(
+    run: Path, device: str, no_faiss_but_a_gpu: list[tuple[int, int]]
+) -> None:
+    asked = Settings().with_values(blocking={"device": device})
+    found = pipeline.resolve([row["affiliation"] for row in OLD], asked)
+    expected = pd.read_parquet(run / "mentions.parquet")["entity_id"]
+    assert found.mentions["entity_id"].tolist() == expected.tolist()
+    # Two views of the texts and the second pass; before them a trial where a GPU is insisted on.
+    sizes = [corpus for corpus, _ in no_faiss_but_a_gpu]
+    assert len(sizes) == (4 if device == "cuda" else 3) and all(size > 10 for size in sizes[-3:])
 
 
 def test_a_run_of_no_strings_answers_nothing(tmp_path: Path) -> None:

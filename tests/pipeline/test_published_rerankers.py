@@ -65,6 +65,16 @@ def test_weights_in_bfloat16_are_computed_in_float32(jina: Path, tmp_path: Path)
     np.testing.assert_allclose(found, expected(folder, LEFT, RIGHT), atol=1e-5)
 
 
+def test_weights_in_half_numbers_give_near_logits_in_full_ones(jina: Path, monkeypatch) -> None:
+    full = CrossEncoderScorer(str(jina), device="cpu").logits(LEFT, RIGHT)
+    monkeypatch.setattr("blocking.precision.chosen_precision", lambda *_: "bfloat16")
+    half = CrossEncoderScorer(str(jina), device="cpu")
+    assert {p.dtype for p in half._model.parameters()} == {torch.bfloat16}
+    found = half.logits(LEFT, RIGHT)
+    assert found.dtype == np.float64
+    assert 0 < np.abs(found - full).max() < 0.05 * np.ptp(full)
+
+
 def test_no_length_leads_past_the_models_positions(jina: Path) -> None:
     """Positions begin behind the padding token's: of 66 only 64 can be used."""
     own = CrossEncoderScorer(str(jina), device="cpu").logits(LEFT, RIGHT)
