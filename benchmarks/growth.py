@@ -4,11 +4,12 @@
         [-- OPTIONS]
 
 Synthetic strings (`benchmarks/synthetic.py`) are resolved at once; and in batches: `affil resolve` for the
-first (of N strings, else as many as each other), `affil add` for each other, a process each. B³ F1 between
-the two partitions of mentions says how far they agree; seconds are of whole processes, on the wall and of
-processor time (which tells more on a machine that has other work). Then strings that the run lacks are
-looked up: milliseconds a string in one call, on the wall and of processor time (all cores), after a first
-call that loads the models; and how long making and opening the index takes. OPTIONS go to `affil resolve`.
+first (of N strings, else as many as each other), `affil add` for each other, a process each; then the same
+additions once more to the first batch, all by one process, as a service makes them. B³ F1 between the two
+partitions of mentions says how far they agree; seconds are of whole processes, on the wall and of processor
+time (which tells more on a machine that has other work). Then strings that the run lacks are looked up:
+milliseconds a string in one call, on the wall and of processor time (all cores), after a first call that
+loads the models; and how long making and opening the index takes. OPTIONS go to `affil resolve`.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -38,21 +40,43 @@ class Cost(NamedTuple):
     cpu: float
 
 
+#: Adds files to a run, one after the other; tells seconds of each on the wall and of processor time.
+SERVICE = """
+import json, os, sys, time
+from pipeline.add_job import run_add_job
+
+def seconds():
+    return time.perf_counter(), sum(os.times()[:4])
+
+costs = []
+for path in sys.argv[2:]:
+    begin = seconds()
+    run_add_job(sys.argv[1], [path])
+    costs.append([end - start for start, end in zip(begin, seconds())])
+print(json.dumps(costs))
+"""
+
+
 def affil(*arguments: object) -> Cost:
     """What a command costs as a process of its own."""
+    return python("-m", "pipeline.cli", *arguments)[0]
+
+
+def python(*arguments: object) -> tuple[Cost, str]:
+    """What a process of Python's costs, and what it prints."""
     path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
     begin, before = time.perf_counter(), os.times()
     done = subprocess.run(
-        [sys.executable, "-m", "pipeline.cli", *map(str, arguments)],
+        [sys.executable, *map(str, arguments)],
         capture_output=True,
         text=True,
         env=os.environ | {"PYTHONPATH": path},
     )
     if done.returncode:
-        sys.exit(f"growth.py: affil {arguments[0]} failed: {done.stderr.strip()}")
+        sys.exit(f"growth.py: {' '.join(map(str, arguments[1:3]))} failed: {done.stderr.strip()}")
     after = os.times()
     busy = after.children_user + after.children_system - before.children_user - before.children_system
-    return Cost(time.perf_counter() - begin, busy)
+    return Cost(time.perf_counter() - begin, busy), done.stdout
 
 
 def agreement(one: Path, other: Path) -> dict[str, float]:
@@ -112,17 +136,35 @@ def lookups(run: Path, strings: Sequence[str]) -> dict[str, float]:
     }
 
 
+def one_process(run: Path, files: Sequence[Path]) -> dict[str, Any]:
+    """What it costs that one process adds files to a run: itself, with its start, and each of them."""
+    cost, told = python("-c", SERVICE, run, *files)
+    additions = [Cost(*one) for one in json.loads(told)]
+    return {
+        "seconds_one_process": cost.wall,
+        "cpu_seconds_one_process": cost.cpu,
+        "seconds_additions": [one.wall for one in additions],
+        "cpu_seconds_additions": [one.cpu for one in additions],
+    }
+
+
 def run(
     rows: Sequence[tuple[str, str]], ends: Sequence[int], options: Sequence[str], scratch: Path
 ) -> dict[str, Any]:
     """Strings and where each batch ends, to the figures; those behind the last batch are looked up."""
-    whole, grown, n, n_batches = scratch / "whole", scratch / "grown", ends[-1], len(ends)
+    whole, grown, served = (scratch / name for name in ("whole", "grown", "served"))
+    n, n_batches = ends[-1], len(ends)
     synthetic.write(iter(rows[:n]), scratch / "whole.parquet")
     for i, (start, end) in enumerate(pairwise([0, *ends])):
         synthetic.write(iter(rows[start:end]), scratch / f"{i}.parquet")
     given = ("--column", "affiliation", "--quiet", *options)
     batches = [affil("resolve", scratch / "0.parquet", "--output", grown, *given)]
-    batches += [affil("add", grown, scratch / f"{i}.parquet", "--quiet") for i in range(1, n_batches)]
+    shutil.copytree(grown, served)
+    added = [scratch / f"{i}.parquet" for i in range(1, n_batches)]
+    batches += [affil("add", grown, path, "--quiet") for path in added]
+    service = one_process(served, added)
+    if agreement(served, grown)["b3_f1"] != 1:
+        sys.exit("growth.py: additions by one process gave another partition")
     cost = affil("resolve", scratch / "whole.parquet", "--output", whole, *given)
     return {
         "n_strings": n,
@@ -133,6 +175,9 @@ def run(
         "cpu_seconds_batches": [b.cpu for b in batches],
         "ratio": sum(b.wall for b in batches) / cost.wall,
         "cpu_ratio": sum(b.cpu for b in batches) / cost.cpu,
+        **service,
+        "ratio_one_process": (batches[0].wall + service["seconds_one_process"]) / cost.wall,
+        "cpu_ratio_one_process": (batches[0].cpu + service["cpu_seconds_one_process"]) / cost.cpu,
         "b3_f1_whole": quality(whole, scratch / "whole.parquet"),
         "b3_f1_grown": quality(grown, scratch / "whole.parquet"),
         "stages": json.loads((grown / "manifest.json").read_text())["stages"],
@@ -161,6 +206,11 @@ def table(found: dict[str, Any]) -> str:
         (
             "of processor time",
             f"{f['cpu_ratio']:.2f} (whole {f['cpu_seconds_whole']:.1f} s)",
+        ),
+        (
+            "by one process",
+            f"{f['ratio_one_process']:.2f}, of processor time {f['cpu_ratio_one_process']:.2f}"
+            f" (additions {f['seconds_one_process']:.1f} s, {f['cpu_seconds_one_process']:.1f} s)",
         ),
         ("B³ F1 between both", f"{f['b3_f1']:.4f} {own}"),
         ("B³ F1 against gold", f"{f['b3_f1_grown']:.4f} in batches, {f['b3_f1_whole']:.4f} whole"),

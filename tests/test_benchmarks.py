@@ -234,6 +234,10 @@ def test_batches_are_held_against_one_run_on_the_whole(registry: Path) -> None:
     found = json.loads(saved.read_text())
     assert len(found["seconds_batches"]) == 2
     assert found["ratio"] == pytest.approx(sum(found["seconds_batches"]) / found["seconds_whole"])
+    assert len(found["seconds_additions"]) == len(found["cpu_seconds_additions"]) == 1
+    assert 0 < found["seconds_additions"][0] < found["seconds_one_process"]
+    both = found["seconds_batches"][0] + found["seconds_one_process"]
+    assert found["ratio_one_process"] == pytest.approx(both / found["seconds_whole"])
     assert 0.5 < found["b3_f1"] <= 1 and 0 < found["share_found"] <= 1
     assert 0 < found["seconds_to_open"] < found["seconds_to_make"]
     assert f"{found['b3_f1']:.4f}" in done.stdout
