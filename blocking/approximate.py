@@ -177,19 +177,36 @@ class ApproximateIndex:
 
     def best(self, queries: slice | Float32s, n_results: int) -> tuple[Int64s, Float32s]:
         """As `search`, for no more vectors (or rows of the table in its order) than a part has."""
-        faiss = self._faiss
         queries = self._table[queries] if isinstance(queries, slice) else queries
         self._index.nprobe = self.effort.n_probes
         n_candidates = max(n_results, min(n_results * self.effort.factor, len(self._table)))
         candidates = np.ascontiguousarray(self._index.search(queries, n_candidates)[1])
-        exact = np.empty(candidates.shape, np.float32)
-        pointers = [faiss.swig_ptr(a) for a in (exact, queries, self._table, candidates)]
-        faiss.fvec_inner_products_by_idx(*pointers, queries.shape[1], *candidates.shape)
-        exact[candidates < 0] = -2
-        best = np.argpartition(-exact, n_results - 1, axis=1)[:, :n_results]
-        best = np.take_along_axis(best, np.argsort(-np.take_along_axis(exact, best, 1), axis=1), 1)
-        found = np.take_along_axis(candidates, best, 1)
-        return np.where(found >= 0, self.order[found], -1), np.take_along_axis(exact, best, 1)
+        found, cosines = best_of(self._faiss, queries, self._table, candidates, n_results)
+        return np.where(found >= 0, self.order[found], -1), cosines
+
+
+def best_of(
+    faiss: ModuleType, queries: Float32s, table: Float32s, candidates: Int64s, n_results: int
+) -> tuple[Int64s, Float32s]:
+    """Candidates for each query to the best of them and their cosines, best first.
+
+    Args:
+        faiss: the library.
+        queries: float32, shape (n, d).
+        table: float32, shape (m, d).
+        candidates: rows of the table, shape (n, k) with k of `n_results` or more; −1 for none.
+        n_results: rows wanted for each.
+
+    Returns:
+        ids int64 and cosines float32, shape (n, n_results); id -1 and cosine -2 where there are fewer.
+    """
+    exact = np.empty(candidates.shape, np.float32)
+    pointers = [faiss.swig_ptr(a) for a in (exact, queries, table, candidates)]
+    faiss.fvec_inner_products_by_idx(*pointers, queries.shape[1], *candidates.shape)
+    exact[candidates < 0] = -2
+    best = np.argpartition(-exact, n_results - 1, axis=1)[:, :n_results]
+    best = np.take_along_axis(best, np.argsort(-np.take_along_axis(exact, best, 1), axis=1), 1)
+    return np.take_along_axis(candidates, best, 1), np.take_along_axis(exact, best, 1)
 
 
 def _best(

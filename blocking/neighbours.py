@@ -215,6 +215,13 @@ def _backend(n_rows: int, settings: BlockingSettings) -> str:
     return "torch" if has_torch_gpu() else "faiss"
 
 
+def is_by_faiss(n_queries: int, n_rows: int, settings: BlockingSettings) -> bool:
+    """Whether FAISS, on the CPU, is what would find the nearest of so many rows for so many queries."""
+    if not has_faiss() or _backend(math.isqrt(n_queries * n_rows), settings) != "faiss":
+        return False
+    return settings.device == "cpu" or not _has_gpu(import_faiss())
+
+
 def has_faiss() -> bool:
     """Whether FAISS is installed; PyTorch does without it on a GPU."""
     try:

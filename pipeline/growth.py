@@ -204,7 +204,7 @@ def arrivals(index: AffiliationIndex, fresh: Prepared, log: StageLog) -> Arrival
         within = block_in_detail(forms.views, forms.keys, among, encoder=index.candidates.encoder).pairs
         n = max(1, blocking.n_neighbours // NEIGHBOUR_SHARE)
         each = dict.fromkeys(forms.views, n)
-        breadth = Breadth(each, n, blocking.max_block // 2, is_exact=True, min_similarity=least)
+        breadth = Breadth(each, n, blocking.max_block // 2, is_of_all=True, min_similarity=least)
         matches = index.matches(mentions, forms, breadth, within, on_progress=tick)
     return Arrivals(
         mentions,

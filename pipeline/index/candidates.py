@@ -13,9 +13,10 @@ import numpy.typing as npt
 from blocking import BlockingSettings, CandidatePairs, Encoder
 from blocking.blocks import distinct_texts, unite
 from blocking.keys import ranges
-from blocking.neighbours import has_faiss, import_faiss, nearest_rows
+from blocking.neighbours import has_faiss, import_faiss, is_by_faiss, nearest_rows
 from blocking.pairs import Float32s
 from blocking.vectors import encoded
+from pipeline.index.codes import Codes
 from pipeline.index.columns import KEY_RULES, VIEWS
 from pipeline.index.store import Store
 from pipeline.records import Int64s
@@ -36,14 +37,14 @@ class Breadth:
         n_neighbours: nearest texts in each view, by rule.
         max_same_text: mentions of the nearest text; fewer of the next ones.
         max_block: mentions that share a key.
-        is_exact: compare with every text, whether or not there is a graph.
+        is_of_all: look at every text, or its codes, whether or not there is a graph.
         min_similarity: texts below this cosine are no neighbours, nor those below that of the settings.
     """
 
     n_neighbours: dict[str, int]
     max_same_text: int
     max_block: int
-    is_exact: bool = False
+    is_of_all: bool = False
     min_similarity: float = -1.0
 
 
@@ -107,12 +108,17 @@ class Candidates:
         n = min(breadth.n_neighbours[rule], len(self.vectors(rule)))
         if not n or not len(vectors):
             return np.empty(0, np.int64), np.empty(0, np.int64)
-        graph = None if breadth.is_exact else self.graphs[rule]
-        if graph is None:
-            corpus = self.vectors(rule).astype(np.float32)
-            found, cosine = nearest_rows(vectors, corpus, n, self.settings)
-        else:
+        # A lookup must not depend on what else is asked: not even the order among equals.
+        codes = self.codes(rule, len(vectors)) if breadth.is_of_all else None
+        graph = None if breadth.is_of_all else self.graphs[rule]
+        if graph is not None:
             cosine, found = graph.search(vectors, n)
+        else:
+            corpus = self.vectors(rule).astype(np.float32)
+            if codes:
+                found, cosine = codes.nearest(vectors, corpus, n)
+            else:
+                found, cosine = nearest_rows(vectors, corpus, n, self.settings)
         least = max(self.settings.min_similarity, breadth.min_similarity)
         is_link = (found >= 0) & (cosine >= least)
         is_link[~vectors.any(axis=1)] = False
@@ -137,6 +143,13 @@ class Candidates:
         size = np.minimum(np.searchsorted(known, code, "right") - start, most)
         old = self.store.array(f"item_{rule}")[np.repeat(start, size) + ranges(size)]
         return Proposed(rule, np.repeat(item, size), old.astype(np.int64))
+
+    def codes(self, rule: str, n_queries: int) -> Codes | None:
+        """Codes of a view's texts, where they may stand for all texts and no GPU is quicker."""
+        if self.settings.index not in ("auto", "quantised"):
+            return None
+        n_texts = len(self.vectors(rule))
+        return self.store.codes(rule) if is_by_faiss(n_queries, n_texts, self.settings) else None
 
     @cached_property
     def graphs(self) -> dict[str, Any]:

@@ -21,7 +21,9 @@ import numpy.typing as npt
 
 from blocking import CorpusEncoder, Encoder
 from blocking.hashing import HashingEncoder
+from blocking.neighbours import has_faiss
 from pipeline.errors import UsageError
+from pipeline.index.codes import Codes, coded, has_codes, learned_book
 from pipeline.index.columns import KEY_RULES, VIEWS, id_number
 from pipeline.model_list import load_named_encoder
 from pipeline.records import Int64s
@@ -81,6 +83,12 @@ class Store:
         """An array, mapped."""
         found: npt.NDArray[Any] = np.load(self.folder / f"{name}.npy", mmap_mode="r")
         return found
+
+    def codes(self, rule: str) -> Codes | None:
+        """Codes of a view's vectors, mapped; None of few, and in an index of an older version."""
+        if f"codes_{rule}.npy" not in self.head["files"]:
+            return None
+        return Codes(self.array(f"book_{rule}"), self.array(f"codes_{rule}"))
 
     @cached_property
     def mentions(self) -> pa.Table:
@@ -199,6 +207,8 @@ def _write_view(work: Path, rule: str, column: pa.Array, encoder: Encoder, known
     for part in _parts(np.flatnonzero((row < 0) & is_text)):
         vectors[part] = encoder.encode([texts[i] for i in part.tolist()])
     vectors.flush()
+    if has_codes(*vectors.shape) and has_faiss():
+        _write_codes(work, rule, vectors, row, known)
     number = column.indices.to_numpy().astype(np.int32)
     number[~is_text[number]] = -1
     np.save(work / f"text_{rule}.npy", number)
@@ -206,6 +216,22 @@ def _write_view(work: Path, rule: str, column: pa.Array, encoder: Encoder, known
     np.save(work / f"members_{rule}.npy", members)
     starts = np.searchsorted(number[members], np.arange(len(texts) + 1))
     np.save(work / f"starts_{rule}.npy", starts.astype(np.int64))
+
+
+def _write_codes(
+    work: Path, rule: str, vectors: npt.NDArray[np.float16], row: Int64s, known: Store | None
+) -> None:
+    """Codes of a view's vectors; those of an older index, where `row` is their row, are taken over."""
+    old = known.codes(rule) if known else None
+    book = old.book if old else learned_book(vectors)
+    codes = np.empty((len(vectors), (len(book) + 1) // 2), np.uint8)
+    is_kept = (row >= 0) & (old is not None)
+    if old:
+        codes[is_kept] = old.code[row[is_kept]]
+    for part in _parts(np.flatnonzero(~is_kept)):
+        codes[part] = coded(book, vectors[part])
+    np.save(work / f"codes_{rule}.npy", codes)
+    np.save(work / f"book_{rule}.npy", book)
 
 
 def _rows_in(texts: pa.Array, column: pa.ChunkedArray) -> Int64s:

@@ -22,6 +22,8 @@ from pipeline.add_job import run_add_job
 from pipeline.errors import UsageError
 from pipeline.evaluation.memberships import Memberships
 from pipeline.evaluation.metrics import overlap
+from pipeline.index import AffiliationIndex
+from pipeline.index.codes import coded
 from pipeline.job import run_job
 from pipeline.reading import ReadingSettings
 from pipeline.settings import Settings
@@ -297,6 +299,23 @@ def test_parquet_keeps_its_types(tmp_path: Path) -> None:
     found = pd.read_parquet(run / "resolved.parquet")
     assert found["year"].tolist() == [2001, 2002, 2001, 2002] and found["year"].dtype == np.int64
     assert len(set(found["entity_id"].dropna())) == 1
+
+
+def test_codes_of_vectors_grow_with_them(
+    copy: Path, batches: list[str], whole: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipeline.index.codes.LEAST_CODED", 10)
+    monkeypatch.setattr("pipeline.growth.RELEARN", 100)
+    run_add_job(copy, [batches[1]])
+    first = AffiliationIndex.load(copy).store.codes("neighbours")
+    run_add_job(copy, [batches[2]])
+    store = AffiliationIndex.load(copy).store
+    grown = store.codes("neighbours")
+    assert first is not None and grown is not None
+    assert len(grown.code) > len(first.code) and np.array_equal(grown.book, first.book)
+    assert np.array_equal(grown.code, coded(grown.book, store.array("vectors_neighbours")))
+    hold_together(copy)
+    assert agreement(copy, whole) > 0.93
 
 
 def test_authorships_grow(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import csv
 import json
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from hypothesis import strategies as st
 
 import pipeline
 from blocking import CandidatePairs
+from blocking.neighbours import nearest_rows
 from pipeline.cleaning import clean
 from pipeline.errors import UsageError
 from pipeline.folding import fold_values
@@ -221,6 +223,30 @@ def test_a_run_needs_no_faiss_on_a_gpu(
     # Two views of the texts and the second pass; before them a trial where a GPU is insisted on.
     sizes = [corpus for corpus, _ in no_faiss_but_a_gpu]
     assert len(sizes) == (4 if device == "cuda" else 3) and all(size > 10 for size in sizes[-3:])
+
+
+def test_codes_find_what_the_search_of_all_finds(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeline.index.codes.LEAST_CODED", 10)
+    shutil.rmtree(copy / INDEX, ignore_errors=True)
+    store = AffiliationIndex.load(copy).store
+    vectors = store.array("vectors_neighbours").astype(np.float32)
+    codes = store.codes("neighbours")
+    assert codes is not None and len(codes.code) == len(vectors)
+    asked = vectors[vectors.any(axis=1)][::3]
+    found, cosine = codes.nearest(asked, vectors, 5)
+    _, exact = nearest_rows(asked, vectors, 5)
+    assert (np.diff(cosine, axis=1) <= 0).all()
+    assert np.allclose(cosine, np.einsum("id,ijd->ij", asked, vectors[found]), atol=1e-5)
+    assert np.mean(cosine >= exact - 1e-5) > 0.95
+
+
+def test_whoever_wants_an_exact_search_has_it(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeline.index.codes.LEAST_CODED", 10)
+    shutil.rmtree(copy / INDEX, ignore_errors=True)
+    found = AffiliationIndex.load(copy).candidates
+    assert found.codes("neighbours", 10) is not None
+    exact = replace(found.settings, index="exact")
+    assert replace(found, settings=exact).codes("neighbours", 10) is None
 
 
 def test_a_run_of_no_strings_answers_nothing(tmp_path: Path) -> None:
