@@ -79,7 +79,7 @@ def search_torch(
     chunk = _CPU_COSINES // len(corpus)
     if place == "cuda":
         n_candidates = min(n_results + _MORE, len(corpus))
-        chunk = min(_GPU_COSINES // len(corpus), _GPU_VALUES // (n_candidates * corpus.shape[1]))
+        chunk = min(_GPU_COSINES // max(len(corpus), _GROUP), _GPU_VALUES // (n_candidates * corpus.shape[1]))
     found = np.empty((len(queries), n_results), np.int64)
     cosines = np.empty((len(queries), n_results), np.float32)
     parts = slices(len(queries), max(1, chunk))
