@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 R = TypeVar("R")
+#: Seconds after which a copy of the process that says nothing is given up: it may wait for a lock that a
+#: thread of some library held when it was copied. It tells of every 2,048 strings, which take a second or two.
+_PATIENCE = 60.0
 #: Texts below which processes cost more than they save: each loads the word lists, some two seconds.
 LEAST = 20_000
 #: Seconds after which a process without work ends.
@@ -86,8 +89,8 @@ def meanwhile(work: Callable[[Progress | None], R], n_texts: int) -> Iterator[Ca
     """Work on texts in, what waits for its result out; a copy of this process does it, where it can.
 
     A copy has all that is loaded, and what it makes is handed over. Elsewhere, with one worker, and where the
-    copy gave up or was killed, the work is done when its result is asked for: an error is met there. It must
-    not use libraries with threads of their own (FAISS, Arrow). So many texts that processes are worth it are
+    copy gave up, was killed or is silent for `_PATIENCE`, the work is done when its result is asked for: an
+    error is met there. It must not use libraries with threads of their own (FAISS, Arrow). So many texts that processes are worth it are
     left to them.
     """
     if n_texts >= LEAST or not _may_copy():
@@ -135,7 +138,7 @@ def _tell(work: Callable[[Progress | None], object], here: Connection, there: Co
 def _told(here: Connection, work: Callable[[Progress | None], R], on_progress: Progress | None) -> R:
     found: R
     with suppress(EOFError):
-        while True:
+        while here.poll(_PATIENCE):
             progress, found = here.recv()
             if progress is None:
                 return found

@@ -77,14 +77,19 @@ def test_a_script_without_a_guard_gives_the_same_with_one_process_and_with_two(t
 
 
 MEANWHILE = """
-import os, signal, sys, threading
+import os, signal, sys, threading, time
+from pipeline import processes
 from pipeline.processes import meanwhile
 
+if sys.argv[1] == "silent":
+    processes._PATIENCE = 0.1
 here = os.getpid()
 
 def work(tick):
     if sys.argv[1] == "killed" and os.getpid() != here:
         os.kill(os.getpid(), signal.SIGKILL)
+    if sys.argv[1] == "silent" and os.getpid() != here:
+        time.sleep(60)
     if sys.argv[1] == "wrong":
         raise ValueError("no such thing")
     if tick:
@@ -107,6 +112,7 @@ with meanwhile(work, 5) as wait:
         ("copy", "1", "here [(1, 2)]"),
         ("threads", "2", "here [(1, 2)]"),
         ("killed", "2", "here [(1, 2)]"),
+        ("silent", "2", "here [(1, 2)]"),
         ("wrong", "2", "ValueError: no such thing"),
     ],
 )
