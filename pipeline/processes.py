@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 R = TypeVar("R")
 #: Seconds after which a copy of the process that says nothing is given up: it may wait for a lock that a
-#: thread of some library held when it was copied. It tells of every 2,048 strings, which take a second or two.
+#: thread of some library held when it was copied. It tells of every 2,048 strings, a second or two.
 _PATIENCE = 60.0
 #: Texts below which processes cost more than they save: each loads the word lists, some two seconds.
 LEAST = 20_000
@@ -90,8 +90,8 @@ def meanwhile(work: Callable[[Progress | None], R], n_texts: int) -> Iterator[Ca
 
     A copy has all that is loaded, and what it makes is handed over. Elsewhere, with one worker, and where the
     copy gave up, was killed or is silent for `_PATIENCE`, the work is done when its result is asked for: an
-    error is met there. It must not use libraries with threads of their own (FAISS, Arrow). So many texts that processes are worth it are
-    left to them.
+    error is met there. It must not use libraries with threads of their own (FAISS, Arrow). So many texts that
+    processes are worth it are left to them.
     """
     if n_texts >= LEAST or not _may_copy():
         yield work
