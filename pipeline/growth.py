@@ -26,6 +26,7 @@ from pipeline.index import AffiliationIndex
 from pipeline.index.candidates import Breadth
 from pipeline.index.columns import forms_of, mentions_table
 from pipeline.index.index import with_institutions
+from pipeline.index.remembered import Remembered
 from pipeline.judgements import Judgements, hold
 from pipeline.ledger import Generation, Members
 from pipeline.linked_tables import link_columns, timeline_frame
@@ -151,7 +152,8 @@ def grow(
     Raises:
         AffilError: a model that cannot be loaded, judgements that contradict each other.
     """
-    arrived = arrivals(index, fresh, log)
+    encoder = Remembered(index.candidates.encoder)
+    arrived = arrivals(index, fresh, encoder, log)
     row = Rows.of(index.store.mentions, arrived.table).counted(folded.affiliations)
     judgements = Judgements.from_frame(old.judgements)
     said = hold(judgements, list_of(row.table.column("mention_id")))
@@ -179,7 +181,7 @@ def grow(
         frames,
         _members(frames),
         tables,
-        _encoder(index, len(table)),
+        _encoder(index, encoder, len(table)),
         _counts(frames, matches, clusters, folded),
         len(fresh.strings),
     )
@@ -191,7 +193,7 @@ def _members(frames: RunFrames) -> Members:
     return Members(frames.mentions["mention_id"].tolist(), frames.mentions["entity_id"].tolist(), names)
 
 
-def arrivals(index: AffiliationIndex, fresh: Prepared, log: StageLog) -> Arrivals:
+def arrivals(index: AffiliationIndex, fresh: Prepared, encoder: Encoder, log: StageLog) -> Arrivals:
     """Mentions of new strings to the pairs of them with each other and with old ones."""
     settings, mentions, forms = index.settings, fresh.mentions, fresh.forms
     with log("compare") as tick:
@@ -201,11 +203,11 @@ def arrivals(index: AffiliationIndex, fresh: Prepared, log: StageLog) -> Arrival
         own = max(LEAST_NEIGHBOURS, math.ceil(blocking.n_neighbours * share))
         least = max(blocking.min_similarity, MIN_SIMILARITY)
         among = replace(blocking, n_neighbours=min(own, blocking.n_neighbours), min_similarity=least)
-        within = block_in_detail(forms.views, forms.keys, among, encoder=index.candidates.encoder).pairs
+        within = block_in_detail(forms.views, forms.keys, among, encoder=encoder).pairs
         n = max(1, blocking.n_neighbours // NEIGHBOUR_SHARE)
         each = dict.fromkeys(forms.views, n)
         breadth = Breadth(each, n, blocking.max_block // 2, is_of_all=True, min_similarity=least)
-        matches = index.matches(mentions, forms, breadth, within, on_progress=tick)
+        matches = index.matches(mentions, forms, breadth, within, encoder=encoder, on_progress=tick)
     return Arrivals(
         mentions,
         forms,
@@ -327,9 +329,9 @@ def _counts(frames: RunFrames, matches: Matches, clusters: Clusters, folded: Fol
     }
 
 
-def _encoder(index: AffiliationIndex, n: int) -> Encoder:
+def _encoder(index: AffiliationIndex, encoder: Remembered, n: int) -> Encoder:
     """The encoder for `n` mentions: that of the index, or one that is to learn again."""
-    encoder = index.candidates.encoder
-    if isinstance(encoder, CorpusEncoder) and n >= RELEARN * int(index.store.head["n_fitted"]):
+    learns = isinstance(encoder.encoder, CorpusEncoder)
+    if learns and n >= RELEARN * int(index.store.head["n_fitted"]):
         return load_named_encoder(index.settings.blocking, n)
     return encoder

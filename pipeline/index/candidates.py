@@ -66,17 +66,22 @@ class Candidates:
     settings: BlockingSettings
 
     def of(
-        self, views: dict[str, list[str]], keys: dict[str, list[list[int]]], breadth: Breadth
+        self,
+        views: dict[str, list[str]],
+        keys: dict[str, list[list[int]]],
+        breadth: Breadth,
+        encoder: Encoder | None = None,
     ) -> CandidatePairs:
         """Texts and keys (numbers) of new mentions to pairs: `left` a new mention, `right` one of the index.
 
-        Mentions of the index count on from the new ones. `similarity` is the cosine in the first view.
+        Mentions of the index count on from the new ones. `similarity` is the cosine in the first view. The
+        texts are encoded by `encoder`, where one is given that stands for that of the index.
         """
         n_new = len(next(iter(views.values())))
         proposed, vectors = [], {}
         for rule, column in views.items():
             texts = distinct_texts(column)
-            vectors[rule] = texts.number, encoded(self.encoder, texts.texts)
+            vectors[rule] = texts.number, encoded(encoder or self.encoder, texts.texts)
             found = self._nearest(rule, vectors[rule][1], breadth)
             proposed.append(self._by_text(rule, texts.number, found, breadth.max_same_text))
         proposed += [self._by_key(rule, keys[rule], breadth.max_block) for rule in KEY_RULES if rule in keys]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from blocking import CandidatePairs
+from blocking import CandidatePairs, Encoder
 from blocking.merging import joined as joined_pairs
 from pipeline.calibration import calibrate
 from pipeline.consolidation import mention_ids
@@ -134,17 +134,18 @@ class AffiliationIndex:
         breadth: Breadth,
         within: CandidatePairs | None = None,
         *,
+        encoder: Encoder | None = None,
         on_progress: Progress | None = None,
     ) -> Matches:
         """New mentions to their pairs with those of the index, and the match probability of each.
 
         In a pair `left` is a new mention; `right` one of the index, which count on from the new ones. Where
         the new ones stay, `within` holds pairs of them with each other: these are scored too, and words are
-        as rare as in old and new mentions together, not as in the run.
+        as rare as in old and new mentions together, not as in the run. `encoder` as for candidates.
         """
         own = mentions_table(mentions, forms)
         keys = {rule: own.column(rule).to_pylist() for rule in KEY_RULES}
-        pairs = self.candidates.of(forms.views, keys, breadth)
+        pairs = self.candidates.of(forms.views, keys, breadth, encoder)
         n = len(mentions)
         used, right = np.unique(pairs.right, return_inverse=True)
         old = forms_of(self.store.mentions.take(used - n), self.settings.normalization.known_names)

@@ -25,6 +25,7 @@ from blocking.neighbours import has_faiss
 from pipeline.errors import UsageError
 from pipeline.index.codes import Codes, coded, has_codes, learned_book
 from pipeline.index.columns import KEY_RULES, VIEWS, id_number
+from pipeline.index.remembered import Remembered
 from pipeline.model_list import load_named_encoder
 from pipeline.records import Int64s
 from pipeline.rows import list_of
@@ -154,8 +155,9 @@ def write_store(
         _write_keys(work, mentions)
         ids = [id_number(i) for i in list_of(mentions.column("affiliation_id"))]
         np.save(work / "affiliation.npy", np.array(ids, np.uint64))
-        if isinstance(encoder, HashingEncoder):
-            for name, array in encoder.state().items():
+        learned = encoder.encoder if isinstance(encoder, Remembered) else encoder
+        if isinstance(learned, HashingEncoder):
+            for name, array in learned.state().items():
                 np.save(work / f"encoder_{name}.npy", array)
         for name, table in tables.items():
             _write_table(work / f"{name}.arrow", table)

@@ -18,6 +18,7 @@ from commands import affil, refuses
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from blocking.hashing import HashingEncoder
 from pipeline.add_job import run_add_job
 from pipeline.errors import UsageError
 from pipeline.evaluation.memberships import Memberships
@@ -316,6 +317,20 @@ def test_codes_of_vectors_grow_with_them(
     assert np.array_equal(grown.code, coded(grown.book, store.array("vectors_neighbours")))
     hold_together(copy)
     assert agreement(copy, whole) > 0.93
+
+
+def test_new_texts_are_encoded_once(copy: Path, batches: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    AffiliationIndex.load(copy)
+    asked, encode = list[str](), HashingEncoder.encode
+
+    def counted(self: HashingEncoder, texts: list[str], **more: Any) -> Any:
+        asked.extend(texts)
+        return encode(self, texts, **more)
+
+    monkeypatch.setattr(HashingEncoder, "encode", counted)
+    monkeypatch.setattr("pipeline.growth.RELEARN", 100)
+    run_add_job(copy, [batches[1]])
+    assert len(asked) == len(set(asked)) > 50
 
 
 def test_authorships_grow(tmp_path: Path) -> None:
