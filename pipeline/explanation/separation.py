@@ -86,8 +86,9 @@ def separation(members: Members, a: int, b: int, settings: ClusteringSettings) -
     """The least `min_match_probability` (to .001) at which two members part, and the sides then.
 
     Clusters that average linkage makes at a higher threshold lie inside those of a lower one (but for very
-    large ones, see `Missing`), so that the other institutions of the run are not needed. None where no
-    threshold parts them (a must-link does not yield), or where the clusterer has none.
+    large ones, see `Missing`), so that the other institutions of the run are not needed. Where means tie the
+    sides can be others than those of the run, which numbers the members otherwise. None where no threshold
+    parts them (a must-link does not yield), or where the clusterer has none.
     """
     if settings.clusterer == KMEANS or a == b:
         return None

@@ -29,6 +29,7 @@ from pipeline.text import compare
 from pipeline.training.boosting import ScorerRecipe, boosted_models, interactions
 from pipeline.training.labelled_pairs import Frequencies, candidates_among
 from pipeline.training.labels import Columns, read_folds
+from pipeline.training.terse import terse_copies
 from pipeline.writing import write_json, write_text
 
 #: Tokens rarer than this say nothing that a corpus at hand would not say itself, and make the file long.
@@ -38,10 +39,14 @@ MODEL, CALIBRATION, CHECKPOINT = "model.json", "calibration.json", "checkpoint.j
 
 @dataclass(frozen=True)
 class LabelledPairs:
-    """Features of candidate pairs between main mentions, and whether they share a label."""
+    """Features of candidate pairs between main mentions, and whether they share a label.
+
+    `weight` says how much each pair counts in a fit, shape (n,); None: all alike.
+    """
 
     values: npt.NDArray[np.float32]
     is_match: npt.NDArray[np.bool_]
+    weight: npt.NDArray[np.float64] | None = None
 
 
 def train_scorer(
@@ -70,11 +75,25 @@ def train_scorer(
     frequencies = (counts, n_texts)
     train, tune = (pairs_to_learn_from(labels_file, f, folds[f], frequencies) for f in ("train", "tune"))
     yield f"train: {len(train.is_match):,} candidate pairs, {train.is_match.mean():.1%} of one label"
+    lessons = train
+    if recipe.terse_weight:
+        terse = labelled_pairs(terse_copies(folds["train"], recipe.seed), frequencies)
+        yield f"terse copies: {len(terse.is_match):,} candidate pairs more"
+        lessons = _with_terse(train, terse, recipe.terse_weight)
     output.mkdir(parents=True, exist_ok=True)
-    chosen = _interactions(train, recipe, output / CHECKPOINT)
+    chosen = _interactions(lessons, recipe, output / CHECKPOINT)
     yield f"acting together: {', '.join(' × '.join(pair) for pair in chosen)}"
-    model = yield from boost(train, tune, chosen, NAMES, recipe)
+    model = yield from boost(lessons, tune, chosen, NAMES, recipe)
     yield from write_calibrated(model, train, tune, frequencies, output)
+
+
+def _with_terse(train: LabelledPairs, terse: LabelledPairs, weight: float) -> LabelledPairs:
+    """Pairs of strings, and of their terse copies, which count as much as `weight` says."""
+    return LabelledPairs(
+        np.concatenate([train.values, terse.values]),
+        np.concatenate([train.is_match, terse.is_match]),
+        np.repeat([1.0, weight], [len(train.is_match), len(terse.is_match)]),
+    )
 
 
 def _interactions(train: LabelledPairs, recipe: ScorerRecipe, checkpoint: Path) -> list[tuple[str, ...]]:
@@ -87,7 +106,7 @@ def _interactions(train: LabelledPairs, recipe: ScorerRecipe, checkpoint: Path) 
         kept = {}
     if {k: kept.get(k) for k in key} == key:
         return [tuple(pair) for pair in kept["interactions"]]
-    chosen = interactions(train.values, train.is_match, NAMES, recipe)
+    chosen = interactions(train.values, train.is_match, NAMES, recipe, train.weight)
     write_json(key | {"interactions": chosen}, checkpoint)
     return chosen
 
@@ -101,7 +120,8 @@ def boost(
 ) -> Generator[str, None, AdditiveModel]:
     """The model of the best look at the tune fold; yields a line a look."""
     best, best_value, n_looks_since = None, -np.inf, 0
-    for n_rounds, model in boosted_models(train.values, train.is_match, names, chosen, recipe):
+    looks = boosted_models(train.values, train.is_match, names, chosen, recipe, train.weight)
+    for n_rounds, model in looks:
         value = _reliability(model.logits(tune.values), tune).average_precision
         n_looks_since += 1
         if value > best_value:

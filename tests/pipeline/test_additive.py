@@ -4,7 +4,13 @@ import pytest
 from pipeline.errors import UsageError
 from pipeline.scoring.additive import AdditiveModel, Term
 from pipeline.training.adjusting import adjusted
-from pipeline.training.boosting import ScorerRecipe, as_tables, boosted_models, interactions
+from pipeline.training.boosting import (
+    ScorerRecipe,
+    as_tables,
+    bin_edges,
+    boosted_models,
+    interactions,
+)
 
 NAMES = ["a", "b", "c"]
 
@@ -25,21 +31,69 @@ def fitted(data, **recipe) -> AdditiveModel:
     return model
 
 
-def test_tables_are_the_trees(data) -> None:
-    """The model read off as tables gives the very log-odds of the boosted trees."""
+def sklearn_fit(values, truth, **options):
     from sklearn.ensemble import HistGradientBoostingClassifier
 
+    common = {"max_bins": 24, "max_leaf_nodes": 6, "max_iter": 60, "early_stopping": False}
+    return HistGradientBoostingClassifier(**common | options).fit(values, truth)
+
+
+def test_tables_are_the_mean_of_the_models_trees(data) -> None:
+    """What is read off as tables gives the very log-odds of boosted trees, of one model and of several."""
     values, truth = data
-    boosted = HistGradientBoostingClassifier(
-        interaction_cst="pairwise",
-        max_iter=60,
-        max_bins=24,
-        max_leaf_nodes=6,
-        early_stopping=False,
-        random_state=0,
-    ).fit(values, truth)
-    ours = as_tables(boosted, NAMES).logits(values)
-    assert np.abs(ours - boosted.decision_function(values)).max() < 1e-6
+    edges = bin_edges(values, 24)
+    bins = np.stack([np.searchsorted(e, v) for e, v in zip(edges, values.T, strict=True)], axis=1)
+    halves = (
+        sklearn_fit(bins[i::2], truth[i::2], interaction_cst="pairwise", random_state=i) for i in range(2)
+    )
+    boosters = list(halves)
+    for some in (boosters[:1], boosters):
+        expected = np.mean([b.decision_function(bins) for b in some], axis=0)
+        assert np.abs(as_tables(some, NAMES, edges).logits(values) - expected).max() < 1e-6
+
+
+@pytest.mark.parametrize("n_bins", [24, 200])
+def test_bins_are_those_of_scikit_learn_where_it_looks_at_all_rows(data, n_bins) -> None:
+    """Values of 24 quantiles, and where they have fewer than the bins that may be, all of them."""
+    values, truth = data
+    recipe = ScorerRecipe(
+        n_interactions=0, max_bins=n_bins, max_iter=30, rounds_per_look=30, n_models=1, feature_share=1.0
+    )
+    ((_, model),) = boosted_models(values, truth, NAMES, [], recipe)
+    expected = sklearn_fit(
+        values,
+        truth,
+        interaction_cst=[{i} for i in range(3)],
+        max_bins=n_bins,
+        max_iter=30,
+        max_leaf_nodes=recipe.max_leaf_nodes,
+        min_samples_leaf=recipe.min_samples_leaf,
+        learning_rate=recipe.learning_rate,
+        l2_regularization=recipe.l2,
+    )
+    assert np.abs(model.logits(values) - expected.decision_function(values)).max() < 1e-6
+
+
+def test_edges_do_not_depend_on_the_order_of_the_rows(data) -> None:
+    values, _ = data
+    many = np.repeat(values, 100, axis=0)  # More rows than scikit-learn looks at.
+    many += np.random.default_rng(0).random(many.shape, np.float32) / 100
+    first, again = bin_edges(many, 16), bin_edges(np.random.default_rng(1).permutation(many), 16)
+    assert [len(e) for e in first] == [15, 15, 15]
+    assert all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))
+
+
+def test_a_row_of_weight_two_is_the_row_twice(data) -> None:
+    values, truth = data
+    # With a bin a value edges are the same.
+    recipe = ScorerRecipe(max_bins=200, max_iter=10, rounds_per_look=10, min_samples_leaf=1, n_models=2)
+    twice = np.concatenate([np.arange(1500), np.arange(3000)])
+    weight = np.repeat([2.0, 1.0], 1500)
+    ((_, weighted),) = boosted_models(values, truth, NAMES, [("b", "c")], recipe, weight)
+    ((_, repeated),) = boosted_models(values[twice], truth[twice], NAMES, [("b", "c")], recipe)
+    ((_, alike),) = boosted_models(values, truth, NAMES, [("b", "c")], recipe)
+    assert np.abs(weighted.logits(values) - repeated.logits(values)).max() < 1e-3
+    assert np.abs(weighted.logits(values) - alike.logits(values)).max() > 0.1
 
 
 def test_contributions_add_up(data) -> None:
@@ -69,6 +123,15 @@ def test_features_that_act_together_are_found(data) -> None:
     truth = (values[:, 1] > 0.5) == (values[:, 2] > 0.5)
     assert interactions(values, truth, NAMES, ScorerRecipe(n_interactions=1, max_iter=60)) == [("b", "c")]
     assert interactions(values, truth, NAMES, ScorerRecipe(n_interactions=0)) == []
+
+
+@pytest.mark.parametrize(("weight", "expected"), [([1.0, 0.1], ("b", "c")), ([0.1, 1.0], ("a", "b"))])
+def test_rows_that_count_more_say_which_features_act_together(data, weight, expected) -> None:
+    values, _ = data
+    above = values > 0.5
+    truth = np.where(np.arange(3000) < 1500, above[:, 1] == above[:, 2], above[:, 0] == above[:, 1])
+    recipe = ScorerRecipe(n_interactions=1, max_iter=60, min_samples_leaf=60)
+    assert interactions(values, truth, NAMES, recipe, np.repeat(weight, 1500)) == [expected]
 
 
 def test_a_model_that_grows_by_looks_is_that_of_one_fit(data) -> None:

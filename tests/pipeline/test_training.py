@@ -6,7 +6,7 @@ import csv
 import gzip
 import json
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +33,7 @@ from pipeline.training.scorer import (
     train_scorer,
 )
 from pipeline.training.scorer_tuning import tune_scorer
+from pipeline.training.terse import terse_copies
 
 CITIES = (
     *("Oslo", "Bergen", "Aarhus", "Uppsala", "Lund", "Turku", "Tampere", "Vilnius", "Riga", "Tartu"),
@@ -40,7 +41,7 @@ CITIES = (
     *("Grenoble", "Nantes", "Toulouse", "Bologna", "Padua", "Turin", "Pisa", "Seville", "Granada", "Coimbra"),
 )
 #: A fifth of the rounds, and leaves as small as the data: enough for thirty cities.
-QUICK = ScorerRecipe(max_iter=80, min_samples_leaf=10, rounds_per_look=20)
+QUICK = ScorerRecipe(max_iter=80, min_samples_leaf=10, rounds_per_look=20, n_models=2)
 #: Each institution has a sibling of another kind in the same city.
 VARIANTS = (
     "University of {}, {}",
@@ -99,7 +100,7 @@ def test_the_files_of_a_scorer_are_written(trained: Trained) -> None:
     assert calibration["slope"] > 0
     assert trained.lines[-1] == f"written: {trained.folder}"
     starts = [line.split()[0].rstrip(":") for line in trained.lines[1:-1]]
-    assert starts == ["train", "acting", *["round"] * 4, "train", "tune"]
+    assert starts == ["train", "terse", "acting", *["round"] * 4, "train", "tune"]
 
 
 def test_the_model_file_tells_the_pairs_of_other_cities_apart(trained: Trained) -> None:
@@ -119,6 +120,38 @@ def test_training_again_gives_the_same_files(trained: Trained, tmp_path: Path) -
     list(train_scorer(trained.labels, tmp_path / "again", QUICK))
     for file in trained.folder.iterdir():
         assert file.read_bytes() == (tmp_path / "again" / file.name).read_bytes(), file.name
+
+
+def test_terse_copies_state_the_organization_and_little_else() -> None:
+    given = [(string, cluster) for string, cluster in of_fold("train") if cluster.startswith("u")]
+    found = terse_copies(given)
+    label_of, city_of = dict(found), {f"u{i}": city for i, city in enumerate(CITIES)}
+    assert len(label_of) == len(found)
+    made = {text: label for text, label in found if (text, label) not in given}
+    assert made
+    assert all(city_of[label] in text for text, label in made.items())
+    assert any("," not in text for text in made)
+    # A city and one unit at the most: nothing that the strings do not say.
+    assert all(len(text.split(", ")) <= 3 for text in made)
+    # Some stay whole, so that terse strings meet whole ones.
+    assert {label for text, label in found if (text, label) in given} > set(made.values()) - {"u0"}
+    assert terse_copies(given) == found
+    assert terse_copies(given, seed=1) != found
+
+
+def test_a_terse_text_has_the_label_of_most_that_come_to_it() -> None:
+    given = [(f"Department {i}, University of Oslo, Oslo", "many") for i in range(30)]
+    given += [(f"Section {i}, University of Oslo, Oslo", "few") for i in range(5)]
+    assert dict(terse_copies(given))["University of Oslo"] == "many"
+
+
+def test_without_a_weight_no_terse_copies_are_made(trained: Trained, tmp_path: Path) -> None:
+    lines = list(train_scorer(trained.labels, tmp_path / "own", replace(QUICK, terse_weight=0.0)))
+    assert not any(line.startswith("terse") for line in lines)
+    without, own = (
+        AdditiveModel.load(str(f / "model.json"), NAMES) for f in (tmp_path / "own", trained.folder)
+    )
+    assert without.to_json() != own.to_json()
 
 
 def test_a_run_uses_the_scorer_that_settings_name(trained: Trained) -> None:
@@ -312,7 +345,10 @@ def test_two_clusters_without_folds_are_too_few(tmp_path: Path) -> None:
         read_folds(labels)
 
 
-@pytest.mark.parametrize("line", ["max_iter = 0", "hold = 0.0", "max_bins = 300", "depth = 3"])
+@pytest.mark.parametrize(
+    "line",
+    ["max_iter = 0", "hold = 0.0", "max_bins = 300", "depth = 3", "n_models = 0", "feature_share = 0.0"],
+)
 def test_a_recipe_that_makes_no_sense_is_refused(tmp_path: Path, line: str) -> None:
     (tmp_path / "own.toml").write_text(line, encoding="utf-8")
     with pytest.raises(UsageError, match=line.split()[0]):
