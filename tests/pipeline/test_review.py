@@ -68,8 +68,8 @@ def test_expected_gain_is_the_chance_of_an_error_times_the_occurrences_it_moves(
     assert (weak["now"], weak["n_occurrences"], weak["expected_gain"]) == (TOGETHER, 3, pytest.approx(1.2))
     assert (strong["n_occurrences"], strong["expected_gain"]) == (10, pytest.approx(1.0))
     across = rows.loc[("string 2", "string 3")]
-    # Two pairs were compared, one was not, and that counts a fifth with probability 0.
-    mean = (0.4 + 0.2) / (2 + 0.2)
+    # Two pairs were compared, one was not, and that counts .3 with probability 0.
+    mean = (0.4 + 0.2) / (2 + 0.3)
     assert (across["now"], across["n_occurrences"]) == (APART, 33)
     assert across["probability"] == pytest.approx(mean, abs=1e-4)
     assert across["expected_gain"] == pytest.approx(33 * mean, abs=1e-4)
