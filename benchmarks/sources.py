@@ -7,7 +7,7 @@ resolves the source's strings of the folds `train` and `tune` by themselves, eve
 Beside it the same with a scorer that knows the source and not the institutions: one fitted without a fifth of
 the institutions of `train`, on the strings of that fifth and of `tune`. Parser, encoder and known names are
 the shipped ones throughout; the parser was trained on strings of these sources. The test fold, and `leipzig`,
-are not read. Takes some fifteen minutes of one core.
+are not read. Takes some ten minutes of one core.
 """
 
 from __future__ import annotations
