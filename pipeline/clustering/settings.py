@@ -75,7 +75,7 @@ class ClusteringSettings:
     # Chosen on the tune fold (`benchmarks/threshold.py`).
     min_match_probability: float = 0.35
     missing_pair_probability: float = 0.0
-    # Chosen on the tune fold (`benchmarks/threshold.py`), where with the bound .1 … .2 give the same.
+    # Chosen on the tune fold (`benchmarks/threshold.py`), at that threshold.
     missing_pair_weight: float = 0.3
     # As many as blocking seeks neighbours: on the tune fold it changes nothing, among 100,000 synthetic
     # strings it keeps large institutions whole.
