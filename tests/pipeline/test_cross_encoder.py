@@ -176,7 +176,9 @@ def test_probability_mixes_both_models_as_settings_say(plain, rescored, weight, 
 
 def test_the_most_doubtful_are_chosen_where_a_bound_is_set(strings, reranker: Path) -> None:
     few = Settings().with_values(
-        scoring={"reranker": str(reranker), "device": "cpu", "rescoring_budget": "10 pairs"}
+        scoring={"reranker": str(reranker), "device": "cpu", "rescoring_budget": "10 pairs"},
+        # Each pass has the budget; this is about one of them.
+        blocking={"n_group_neighbours": 0},
     )
     pairs = resolve(strings, few).matches.pairs
     distance = np.abs(1 / (1 + np.exp(-pairs.logit)) - 0.5)
