@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from groups import grouped
 
 import pipeline
 from pipeline.linking import LinkingSettings, Links, RegistryFacts, are_conflicting, link, registry_facts
@@ -108,32 +109,45 @@ def at_recall(some: list[Case], given: dict[str, dict[int, float]]) -> tuple[flo
 
 
 def links(data: Path, registry: Path, fold: str, at: Sequence[float], model: str | None) -> Figures:
-    """Print how right links are, set by set and at each threshold; returns the same figures."""
+    """Print how right links are, set by set and group by group, at each threshold; returns the same figures.
+
+    Groups are of the strings of all sets, each once, as the first set has it.
+    """
     started = time.perf_counter()
     facts = registry_facts(Registry.read(registry))
     some = {name: list(cases(data / "labelled" / f"{name}.jsonl", fold, facts.registry)) for name in SETS}
     some = {name: found for name, found in some.items() if found}
-    strings = sorted({c.string for found in some.values() for c in found})
-    mentions, forms = prepare(strings)
+    first = {case.string: (case, name) for name in reversed(some) for case in some[name]}
+    mentions, forms = prepare(sorted(first))
     linked = link(forms, facts, LinkingSettings(model=model))
-    print(f"fold {fold}: {len(strings):,} strings in {time.perf_counter() - started:.1f} s")
+    print(f"fold {fold}: {len(first):,} strings in {time.perf_counter() - started:.1f} s")
     print(f"{'set':24} {'strings':>12} {'ids':>5} {'at':>5}  precision  recall     F1")
+    given = {is_single: answers(mentions, linked, is_single) for is_single in (True, False)}
     figures: Figures = {}
     for name, found in some.items():
-        given = answers(mentions, linked, SETS[name])
-        for title, part in (("all", found), ("held", [c for c in found if c.is_held])):
-            n_ids = sum(len(c.right) for c in part)
-            row = {"n_strings": len(part), "n_ids": n_ids, "at": {}}
-            for least in at:
-                values = measured(part, given, least)
-                row["at"][str(least)] = dict(zip(("precision", "recall", "f1"), values, strict=True))
-                shown = "  ".join(f"{v:7.3f}" for v in values)
-                print(f"{name:24} {len(part):5,} ({title:>4}) {n_ids:5,} {least:5}  {shown}")
-            there = at_recall(part, given)
-            row["precision_at_recall"] = there and {"recall": RECALL, "precision": there[0], "at": there[1]}
-            told = "never" if there is None else f"{there[1]:5.2f}  {there[0]:7.3f}"
-            print(f"{name:24} {len(part):5,} ({title:>4}) {'':5} recall {RECALL}: {told}")
-            figures[f"{name} ({title})"] = row
+        figures |= told(name, found, given[SETS[name]], at)
+    of_first = {string: given[SETS[name]].get(string, {}) for string, (_, name) in first.items()}
+    for name, strings in ({"all": list(first)} | grouped(mentions, forms)).items():
+        figures |= told(name, [first[string][0] for string in strings], of_first, at)
+    return figures
+
+
+def told(name: str, found: list[Case], given: dict[str, dict[int, float]], at: Sequence[float]) -> Figures:
+    """Print how right the answers to some strings are: to all, and to those whose labels are held."""
+    figures: Figures = {}
+    for title, part in (("all", found), ("held", [c for c in found if c.is_held])):
+        n_ids = sum(len(c.right) for c in part)
+        row = {"n_strings": len(part), "n_ids": n_ids, "at": {}}
+        for least in at:
+            values = measured(part, given, least)
+            row["at"][str(least)] = dict(zip(("precision", "recall", "f1"), values, strict=True))
+            shown = "  ".join(f"{v:7.3f}" for v in values)
+            print(f"{name:24} {len(part):5,} ({title:>4}) {n_ids:5,} {least:5}  {shown}")
+        there = at_recall(part, given)
+        row["precision_at_recall"] = there and {"recall": RECALL, "precision": there[0], "at": there[1]}
+        shown = "never" if there is None else f"{there[1]:5.2f}  {there[0]:7.3f}"
+        print(f"{name:24} {len(part):5,} ({title:>4}) {'':5} recall {RECALL}: {shown}")
+        figures[f"{name} ({title})"] = row
     return figures
 
 

@@ -13,13 +13,14 @@ import argparse
 import csv
 import json
 import time
-import unicodedata
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from groups import grouped
 
 import pipeline
 from pipeline.clustering import Constraints, mates
@@ -27,8 +28,8 @@ from pipeline.evaluation import Gold
 from pipeline.records import Matches
 from pipeline.resolution import Resolution
 
-#: Countries with a line of their own; the others are one.
-N_COUNTRIES = 10
+#: Runs with figures by group; both have the groups of the first.
+GROUPED = (OURS, NO_NAMES) = ("affiliation-resolver, all defaults", "no known names")
 MEASURES = ("pair_precision", "pair_recall", "pair_f1", "b3_precision", "b3_recall", "b3_f1")
 
 
@@ -42,10 +43,10 @@ def fold(data: Path, name: str) -> Gold:
     return pipeline.read_gold(data / "labelled" / "shared_clusters.tsv", "affiliation", "cluster", name)
 
 
-def every_string(data: Path) -> list[str]:
-    """The strings of all folds of the union."""
+def set_of(data: Path) -> dict[str, str]:
+    """The strings of all folds of the union, with the set that each is of."""
     with (data / "labelled" / "shared_clusters.tsv").open(encoding="utf-8", newline="") as lines:
-        return [row["affiliation"] for row in csv.DictReader(lines, delimiter="\t")]
+        return {row["affiliation"]: row["source"] for row in csv.DictReader(lines, delimiter="\t")}
 
 
 def measured(result: Resolution, gold: Gold, n_bootstrap: int = 0) -> dict[str, Any]:
@@ -66,7 +67,7 @@ def measured(result: Resolution, gold: Gold, n_bootstrap: int = 0) -> dict[str, 
 
 #: The defaults with one stage switched off, or with another model in its place.
 SWITCHED: dict[str, dict[str, dict[str, Any]]] = {
-    "no known names": {"normalization": {"known_names": "none"}},
+    NO_NAMES: {"normalization": {"known_names": "none"}},
     "probabilities not adapted to the corpus": {"calibration": {"adapt_to_corpus": False}},
     "parser: rules alone, no trained tagger": {"parsing": {"model": "rules"}},
     "parser: one organisation a string": {"parsing": {"split_organizations": False}},
@@ -118,35 +119,24 @@ def variants(result: Resolution) -> Iterator[tuple[str, Resolution]]:
     yield "missing pairs count in full", full.rethreshold(result.settings.clustering.min_match_probability)
 
 
-def by_group(result: Resolution, gold: Gold) -> dict[str, dict[str, float]]:
-    """B³ of the strings of each country that the parser finds, and of each script; all strings resolved."""
+def by_group(result: Resolution, gold: Gold, groups: dict[str, list[str]]) -> dict[str, dict[str, float]]:
+    """B³ of the strings of each group; all strings resolved."""
     label = dict(zip(gold.affiliation, (labels[0] for labels in gold.labels), strict=True))
     frame = result.mentions[result.mentions["role"] == "main"]
-    frame = frame[frame["affiliation"].isin(list(label))]
-    frame = frame.assign(gold=frame["affiliation"].map(label))
+    frame = frame[frame["affiliation"].isin(list(label))].set_index("affiliation")
+    frame["gold"] = frame.index.map(label)
 
     def sizes(*columns: str) -> Any:
-        return frame.groupby(list(columns))["affiliation"].transform("size")
+        return frame.groupby(list(columns))["role"].transform("size")
 
     precision = sizes("gold", "entity_id") / sizes("entity_id")
     recall = sizes("gold", "entity_id") / sizes("gold")
-    country = frame["country_code"].fillna("none found")
-    common = country.value_counts().index[:N_COUNTRIES]
-    script = frame["affiliation"].map(lambda s: "Latin" if is_latin(s) else "other scripts")
-    groups = {"country": country.where(country.isin(common), "other countries"), "script": script}
     found = {}
-    for kind, group in groups.items():
-        for name, rows in frame.groupby(group).groups.items():
-            p, r = float(precision[rows].mean()), float(recall[rows].mean())
-            measures = {"b3_precision": p, "b3_recall": r, "b3_f1": 2 * p * r / (p + r)}
-            found[f"{kind}: {name}"] = {"n": len(rows)} | {m: round(v, 4) for m, v in measures.items()}
+    for name, strings in groups.items():
+        p, r = float(precision[strings].mean()), float(recall[strings].mean())
+        measures = {"b3_precision": p, "b3_recall": r, "b3_f1": 2 * p * r / (p + r)}
+        found[name] = {"n": len(strings)} | {m: round(v, 4) for m, v in measures.items()}
     return found
-
-
-def is_latin(text: str) -> bool:
-    """Whether more than half of the letters are Latin."""
-    letters = [c for c in text if c.isalpha()]
-    return 2 * sum(unicodedata.name(c, "").startswith("LATIN") for c in letters) > len(letters)
 
 
 def peer(strings: list[str], threshold: float = 0.6) -> dict[str, str]:
@@ -186,7 +176,7 @@ def main() -> None:
     sets = {
         "leipzig": lambda: (leipzig(given.data), None),
         "test": lambda: (fold(given.data, "test"), None),
-        "test-in-all": lambda: (fold(given.data, "test"), every_string(given.data)),
+        "test-in-all": lambda: (fold(given.data, "test"), list(set_of(given.data))),
         "tune": lambda: (fold(given.data, "tune"), None),
     }
     results: dict[str, Any] = {}
@@ -195,14 +185,18 @@ def main() -> None:
         begin = time.perf_counter()
         result = pipeline.resolve(strings or gold.affiliation)
         seconds = time.perf_counter() - begin
-        rows = {"affiliation-resolver, all defaults": measured(result, gold, n_bootstrap=200)}
+        others = () if name == "test-in-all" else chain(switched(gold), variants(result))
+        groups = grouped(result.parsed, result.forms, set_of(given.data)) if name in ("test", "tune") else {}
+        rows, told = {}, {}
+        for label, run in chain([(OURS, result)], others):
+            rows[label] = measured(run, gold, n_bootstrap=200 if run is result else 0)
+            if groups and label in GROUPED:
+                told[label] = by_group(run, gold, groups)
         if name != "test-in-all":
-            others = (*switched(gold), *variants(result))
-            rows |= {label: measured(other, gold) for label, other in others}
             rows["TF-IDF + average linkage (peer)"] = peer_measured(gold)
         results[name] = {"n_strings": len(gold), "n_resolved": len(strings or gold.affiliation), "rows": rows}
-        if name == "test":
-            results[name]["groups"] = by_group(result, gold)
+        if told:
+            results[name]["groups"] = told
         print_set(name, results[name], seconds)
     if given.save:
         given.save.parent.mkdir(parents=True, exist_ok=True)
@@ -222,8 +216,9 @@ def print_set(name: str, found: dict[str, Any], seconds: float) -> None:
     bands = first["b3_recall_by_gold_size"].items()
     sizes = ", ".join(f"{k}: {v['value']:.3f} ({v['n_strings']})" for k, v in bands)
     print(f"B3 recall by gold size: {sizes}")
-    for group, row in found.get("groups", {}).items():
-        print(f"{group:30} {row['n']:6,} strings, B3 F1 {row['b3_f1']:.4f}")
+    for label, groups in found.get("groups", {}).items():
+        for group, row in groups.items():
+            print(f"{group:30} {row['n']:6,} strings, B3 F1 {row['b3_f1']:.4f}, {label}")
     print(
         f"pairs: average precision {first['average_precision']},"
         f" calibration error {first['calibration_error']},"

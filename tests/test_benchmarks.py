@@ -17,12 +17,16 @@ import pandas as pd
 import pytest
 
 import pipeline
+from pipeline.evaluation import Gold
+from pipeline.preparation import prepare
 from pipeline.registry import import_registry
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "benchmarks"))
 import gpu  # noqa: E402
+import groups  # noqa: E402
 import linking  # noqa: E402
+import quality  # noqa: E402
 import scale  # noqa: E402
 import sources  # noqa: E402
 import synthetic  # noqa: E402
@@ -60,6 +64,12 @@ def test_the_linking_benchmark_counts_sets_and_prints_wrong_answers(tmp_path: Pa
     assert plain.returncode == 0, plain.stderr
     saved = json.loads((tmp_path / "saved.json").read_text(encoding="utf-8"))
     assert saved["links"]["tune"]["springer_2023_rest (all)"]["at"]["0.55"]["f1"] == 0.5
+    part = saved["links"]["tune"]["country: JP (held)"]
+    assert part["n_strings"] == 1 and part["at"]["0.55"] == {"precision": 0.0, "recall": 0.0, "f1": 0.0}
+    n_strings = [
+        row["n_strings"] for name, row in saved["links"]["tune"].items() if name.startswith("country")
+    ]
+    assert sum(n_strings) == 2 * saved["links"]["tune"]["all (all)"]["n_strings"] == 6
     line = next(x for x in plain.stdout.splitlines() if x.startswith("springer_2023_rest"))
     assert line.split()[-3:] == ["0.500", "0.500", "0.500"]
     found = script("linking.py", *asked, "--fold", "tune", "--several")
@@ -76,6 +86,115 @@ def test_precision_is_told_where_recall_is_enough() -> None:
     # Four of five are found once both answers of .5 are taken, and four of six answers are right then.
     assert linking.at_recall(some, given) == (pytest.approx(4 / 6), 0.5)
     assert linking.at_recall(some[:3], given) is None and linking.at_recall(some, {}) is None
+
+
+# -------------------------------------------------------------------------------------------------- groups
+
+STRINGS = {
+    "Department of Physics, Kyoto University, Kyoto, Japan": ("kyoto", "a"),
+    "Kyoto University, Kyoto, Japan": ("kyoto", "b"),
+    "Universität Leipzig, Leipzig, Germany": ("leipzig", "a"),
+    "Universität Leipzig, Institut für Chemie, Leipzig, Germany": ("leipzig", "a"),
+    "Московский государственный университет": ("msu", "a"),
+}
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [("京都大学 Kyo", "Han"), ("МГУ им. Lo", "Cyrillic"), ("Universität", "Latin"), ("12 – 3", "")],
+)
+def test_the_script_is_that_of_most_letters(text: str, name: str) -> None:
+    assert groups.script(text) == name
+
+
+def test_every_string_is_in_one_group_of_each_kind(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(groups, "LEAST", 2)
+    monkeypatch.setattr(groups, "N_COUNTRIES", 2)
+    mentions, forms = prepare(list(STRINGS))
+    found = groups.grouped(mentions, forms, {string: own for string, (_, own) in STRINGS.items()})
+    assert list(found) == [
+        *("set: a", "set: smaller sets", "country: DE", "country: JP", "country: other countries"),
+        *("script: Cyrillic", "script: Latin"),
+    ]
+    for kind in groups.KINDS[1:]:
+        assert sorted(s for name, own in found.items() if name.startswith(kind) for s in own) == sorted(
+            STRINGS
+        )
+    assert found["set: smaller sets"] == ["Kyoto University, Kyoto, Japan"]
+    assert all("Japan" in string for string in found["country: JP"])
+    assert not any(name.startswith("set") for name in groups.grouped(mentions, forms))
+
+
+def test_the_b3_of_groups_is_that_of_their_strings_among_all() -> None:
+    gold = Gold(list(STRINGS), [(label,) for label, _ in STRINGS.values()])
+    result = pipeline.resolve(gold.affiliation)
+    entity = {string: "e" if "Leipzig" in string or "Kyoto U" in string else string for string in STRINGS}
+    frame = result.mentions.assign(entity_id=result.mentions["affiliation"].map(entity))
+    lump = SimpleNamespace(mentions=frame)
+    parts = {"all": list(STRINGS), "Latin": [s for s in STRINGS if s.isascii() or "ä" in s]}
+    found = quality.by_group(lump, gold, parts)
+    whole = pipeline.evaluate(frame, gold, n_bootstrap=0)
+    for measure in "b3_precision", "b3_recall", "b3_f1":
+        assert found["all"][measure] == pytest.approx(whole.value(measure), abs=1e-4)
+    # Two of four to a label in one cluster: precision 1/2 of each; the fifth string is right.
+    assert found["Latin"]["b3_precision"] == 0.5 and found["Latin"]["n"] == 4
+    assert found["all"]["b3_precision"] == pytest.approx(0.6)
+
+
+def test_encoders_are_told_by_group_and_saved_fold_by_fold(tmp_path: Path) -> None:
+    (tmp_path / "labelled").mkdir()
+    lines = ["affiliation\tcluster\tfold\tsource"]
+    lines += [f"{string}\t{label}\ttest\t{own}" for string, (label, own) in STRINGS.items()]
+    lines.append("University of Porto\tporto\ttune\ta")
+    (tmp_path / "labelled" / "shared_clusters.tsv").write_text("\n".join(lines), encoding="utf-8")
+    saved = tmp_path / "encoders.json"
+    for fold in "test", "tune":
+        given = ("--data", tmp_path, "--fold", fold, "--n-neighbours", 1, "--save", saved)
+        done = script("encoders.py", *given)
+        assert done.returncode == 0, done.stderr
+    found = json.loads(saved.read_text(encoding="utf-8"))
+    assert found["test"]["n_true_pairs"] == 2 and found["tune"]["n_true_pairs"] == 0
+    parts = found["test"]["groups"]
+    assert {name: row["n"] for name, row in parts.items()} == {
+        "all": 5,
+        "set: smaller sets": 5,
+        "country: DE": 2,
+        "country: JP": 2,
+        "country: none found": 1,
+        "script: Cyrillic": 1,
+        "script: Latin": 4,
+    }
+    assert parts["country: JP"]["built-in"] == {"recall": 1.0, "completeness": 1.0}
+    # One string of its label has nothing to be found.
+    assert parts["script: Cyrillic"]["hashing"] == {"recall": None, "completeness": None}
+    assert "script: Cyrillic" in done.stdout or "script: Latin" in done.stdout
+    done = script("encoders.py", "--data", tmp_path, "--write-dev", tmp_path / "dev.tsv")
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "dev.tsv").read_text(encoding="utf-8").split("\n")[1:] == [
+        "University of Porto\tporto\ttune\ta",
+        "",
+    ]
+
+
+def test_names_across_scripts_are_told_by_script(tmp_path: Path) -> None:
+    (tmp_path / "registry").mkdir()
+    rows = {"01": ["Kyoto University", "京都大学", "京大"], "02": ["Moscow State University", "МГУ"]}
+    records = [
+        {
+            "id": f"https://ror.org/{ror}",
+            "names": [{"value": name, "types": ["label"], "lang": None} for name in names],
+            "locations": [],
+        }
+        for ror, names in rows.items()
+    ]
+    with gzip.open(tmp_path / "registry" / "ror_records_partial.jsonl.gz", "wt", encoding="utf-8") as file:
+        file.writelines(json.dumps(record) + "\n" for record in records)
+    (tmp_path / "folds.tsv").write_text("ror_id\tfold\n01\tnames-test\n02\ttrain\n", encoding="utf-8")
+    done = script("cross_script.py", "--data", tmp_path, "--save", tmp_path / "saved.json")
+    assert done.returncode == 0, done.stderr
+    found = json.loads((tmp_path / "saved.json").read_text(encoding="utf-8"))
+    assert found["n_sought"] == 2
+    assert {name: row["n"] for name, row in found["scripts"].items()} == {"Han": 2, "all": 2}
 
 
 # ----------------------------------------------------------------------------------------- synthetic strings

@@ -12,6 +12,7 @@ from blocking import Encoder
 from blocking.encoders import CorpusEncoder
 
 Int64s = npt.NDArray[np.int64]
+Float64s = npt.NDArray[np.float64]
 #: Queries compared with all texts at once.
 _CHUNK = 512
 
@@ -50,21 +51,29 @@ class Lookout:
 
     def recall(self, encoder: Encoder) -> float:
         """Mean share of a labelled text's fellows that are among its nearest neighbours; 1 for no pair."""
+        shares = self.shares(encoder)
+        shares = shares[~np.isnan(shares)]
+        return float(shares.mean()) if len(shares) else 1.0
+
+    def shares(self, encoder: Encoder) -> Float64s:
+        """The share for each labelled text, NaN for one without fellows."""
         if isinstance(encoder, CorpusEncoder) and not encoder.is_fitted:
             encoder.fit(self.texts)
         vectors = encoder.encode(self.texts)
-        shares: list[float] = []
         n = len(self.label)
+        shares = np.full(n, np.nan)
         wanted = min(self.n_neighbours, len(self.texts) - 1)
+        if not wanted:
+            return shares
         for start in range(0, n, _CHUNK):
             rows = np.arange(start, min(start + _CHUNK, n))
             cosine = vectors[rows] @ vectors.T
             cosine[np.arange(len(rows)), rows] = -np.inf
-            nearest = np.argpartition(-cosine, wanted - 1, axis=1)[:, :wanted] if wanted else rows[:, :0]
+            nearest = np.argpartition(-cosine, wanted - 1, axis=1)[:, :wanted]
             for row, found in zip(rows, nearest, strict=True):
                 n_fellows = int((self.label == self.label[row]).sum()) - 1
                 if n_fellows:
                     hits = int((self.label[found[found < n]] == self.label[row]).sum())
                     # A text with more fellows than places can find as many as there are places.
-                    shares.append(hits / min(n_fellows, wanted))
-        return float(np.mean(shares)) if shares else 1.0
+                    shares[row] = hits / min(n_fellows, wanted)
+        return shares

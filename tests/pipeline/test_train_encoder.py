@@ -231,3 +231,6 @@ def test_recall_is_the_mean_share_of_fellows_among_the_nearest() -> None:
     assert Lookout.of(["aaa", "bbb"], list("xy")).recall(encoder) == 1.0
     hidden = Lookout.of(["aaab", "aaabb"], list("xx"), others=["aaab aaab"], n_neighbours=1)
     assert hidden.recall(encoder) == 0.5
+    assert Lookout.of(["aaa"], ["x"]).recall(encoder) == 1.0
+    alone = Lookout.of(["aaa", "aaaa", "bbb"], list("xxy"), n_neighbours=1)
+    np.testing.assert_array_equal(alone.shares(encoder), [1.0, 1.0, np.nan])
