@@ -43,7 +43,7 @@ format: $(VENV)/.installed-test ## Put the code into shape.
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-benchmark: $(VENV)/.installed-test ## The figures of the README; needs the labelled data (AFFIL_DATA).
+benchmark: $(VENV)/.installed-test ## The figures of the README and the models' cards; needs the labelled data (AFFIL_DATA).
 	$(BIN)/python benchmarks/quality.py --data $(DATA) --save benchmarks/results/quality.json
 	$(BIN)/python benchmarks/speed.py --data $(DATA) --save benchmarks/results/speed.json
 	$(BIN)/python benchmarks/threshold.py --data $(DATA)
@@ -55,6 +55,10 @@ benchmark: $(VENV)/.installed-test ## The figures of the README; needs the label
 	$(BIN)/python benchmarks/linking.py --data $(DATA) --registry out/ror.parquet --fold tune --at 0.55 0.85 --save benchmarks/results/linking.json
 	$(BIN)/python benchmarks/linking.py --data $(DATA) --registry out/ror.parquet --fold test --several --save benchmarks/results/linking.json
 	$(BIN)/python benchmarks/linking.py --data $(DATA) --registry out/ror.parquet --fold test --institutions --save benchmarks/results/linking.json
+	$(BIN)/python benchmarks/linking.py --data $(DATA) --registry out/ror.parquet --fold tune --institutions --save benchmarks/results/linking.json
+	$(BIN)/python benchmarks/encoders.py --data $(DATA) --fold test --save benchmarks/results/encoders.json
+	$(BIN)/python benchmarks/encoders.py --data $(DATA) --fold tune --save benchmarks/results/encoders.json
+	$(BIN)/python benchmarks/cross_script.py --data $(DATA) --save benchmarks/results/cross_script.json
 	$(BIN)/python benchmarks/resume.py --save benchmarks/results/resume.json
 	$(BIN)/python benchmarks/table.py --write
 
