@@ -1,4 +1,4 @@
-"""What each feature adds to the log-odds of a pair, read off the additive model."""
+"""What each feature, and `two_records` beside them, adds to the log-odds of a pair, read off the model."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pipeline.records import Int64s
-from pipeline.scoring import NAMES, AdditiveModel, PairFeatures
+from pipeline.scoring import NAMES, TWO_RECORDS, AdditiveModel, PairFeatures, two_records
 
 
 @dataclass(frozen=True)
@@ -25,8 +25,9 @@ def contributions(
 ) -> list[tuple[Contribution, ...]]:
     """Pairs of mention numbers to the summands of their `logit`, the weightiest first; they add up to it."""
     model = AdditiveModel.load(model_path, NAMES)
-    values = features.of(left, right)[:, [NAMES.index(f) for f in model.features]]
-    parts = model.contributions(values)
+    every = features.of(left, right)
+    values = every[:, [NAMES.index(f) for f in model.features]]
+    parts = model.contributions(values) | {TWO_RECORDS: two_records(every, NAMES)}
     column = {name: i for i, name in enumerate(model.features)}
     found = []
     for row in range(len(left)):
@@ -37,6 +38,7 @@ def contributions(
                 float(part[row]),
             )
             for name, part in parts.items()
+            if name != TWO_RECORDS or part[row]
         ]
         found.append(tuple(sorted(items, key=lambda c: (-abs(c.log_odds), c.feature))))
     return found

@@ -3,6 +3,7 @@
 from pipeline.scoring.additive import AdditiveModel
 from pipeline.scoring.cross_encoder import CrossEncoderScorer, PairRescorer, TextReranker
 from pipeline.scoring.features import NAMES, PairFeatures
+from pipeline.scoring.known import TWO_RECORDS, two_records
 from pipeline.scoring.ranking import Ranked, rank
 from pipeline.scoring.score import (
     BUILT_IN_RERANKER,
@@ -22,6 +23,7 @@ __all__ = [
     "BUILT_IN_RERANKER",
     "NAMES",
     "NO_RERANKER",
+    "TWO_RECORDS",
     "AdditiveModel",
     "CrossEncoderScorer",
     "PairFeatures",
@@ -38,5 +40,6 @@ __all__ = [
     "score",
     "score_by",
     "token_frequencies",
+    "two_records",
     "vocabulary_of",
 ]

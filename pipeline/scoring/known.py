@@ -26,6 +26,11 @@ KNOWN_NAMES = (
     "known_shared",
     "known_elsewhere",
 )
+#: What `two_records` is called among the summands of a pair's log-odds.
+TWO_RECORDS = "known_as_two"
+#: Log-odds of pairs that are known as two records. Labels hardly teach the scorer this: such pairs are few,
+#: and publishers' labels mix the two up (`benchmarks/quality.py` prints the quality without it).
+_TWO_RECORDS_LOG_ODDS = -2.0
 
 
 @dataclass(frozen=True)
@@ -99,6 +104,22 @@ class KnownFeatures:
             ),
         }
         return {name: values.astype(np.float32) for name, values in found.items()}
+
+
+def two_records(values: Float32s, names: Sequence[str]) -> npt.NDArray[np.float64]:
+    """What speaks against pairs whose organisations are known as two: the log-odds to add, shape (n pairs,).
+
+    Both are called by names of records in two cities that are not related, and neither string names the
+    other's: University of Washington in Seattle, Washington University in St. Louis.
+
+    Args:
+        values: features of pairs, shape (n pairs, len(names)).
+        names: of the features.
+    """
+    column = {name: values[:, names.index(name)] for name in KNOWN_NAMES}
+    is_two = (column["known_organization"] == -1) & (column["known_related"] == -1)
+    is_two &= (column["known_city"] == -1) & (column["known_elsewhere"] == 0)
+    return np.where(is_two, _TWO_RECORDS_LOG_ODDS, 0.0)
 
 
 def coded(values: Sequence[str | None]) -> Int64s:

@@ -27,6 +27,7 @@ from pipeline.scoring.additive import AdditiveModel
 from pipeline.scoring.budget import Budget
 from pipeline.scoring.cross_encoder import CrossEncoderScorer, PairRescorer
 from pipeline.scoring.features import NAMES, PairFeatures
+from pipeline.scoring.known import two_records
 from pipeline.scoring.tokens import Vocabulary
 from pipeline.scoring.word_pair_model import WordPairReranker, read_config
 from pipeline.stage_log import Onward
@@ -204,7 +205,7 @@ def feature_logits(
     model_path: str | None = None,
     on_progress: Progress | None = None,
 ) -> Float64s:
-    """Candidate pairs become log-odds of the feature model, shape (n pairs,), a chunk at a time."""
+    """Candidate pairs to log-odds of the feature model and of `two_records`, shape (n pairs,), in chunks."""
     logit = empty_column(len(pairs), np.float64)
     order = _by_names(features, pairs)
     parts = slices(len(pairs), at_once(_CHUNK, _BYTES_A_PAIR))
@@ -231,7 +232,9 @@ def _by_names(features: PairFeatures, pairs: CandidatePairs) -> npt.NDArray[np.s
 
 def _logits(scorer: tuple[PairFeatures, AdditiveModel], pairs: _Pairs, _: Progress | None) -> Float64s:
     features, model = scorer
-    return model.logits(features.of(*pairs)[:, [NAMES.index(f) for f in model.features]])
+    values = features.of(*pairs)
+    logit = model.logits(values[:, [NAMES.index(f) for f in model.features]])
+    return np.asarray(logit + two_records(values, NAMES), np.float64)
 
 
 def rescored_logits(

@@ -11,10 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import pipeline
+from blocking import CandidatePairs
 from pipeline.cli import main
 from pipeline.clustering import Constraints
 from pipeline.errors import UsageError
 from pipeline.explanation import Background, explain, spanning_forest, weakest_links
+from pipeline.explanation.contributions import contributions
+from pipeline.preparation import prepare
+from pipeline.scoring import TWO_RECORDS, PairFeatures, fit_vocabulary, score_by
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "affiliations.csv"
 
@@ -291,6 +295,19 @@ def test_contributions_add_up_to_the_logit_of_every_pair(example: pipeline.Resol
             )
             weights = [abs(c.log_odds) for c in link.contributions]
             assert weights == sorted(weights, reverse=True)
+
+
+def test_names_known_as_two_are_among_the_reasons() -> None:
+    strings = ["University of Washington, Seattle, WA, USA", "Washington University, St. Louis, MO, USA"]
+    _, forms = prepare(strings, pipeline.Settings())
+    features, (left, right) = PairFeatures(forms, fit_vocabulary(forms)), np.array([[0], [1]])
+    (found,) = contributions(features, left, right)
+    assert {c.feature: c.log_odds for c in found}[TWO_RECORDS] == -2
+    pairs = CandidatePairs(left, right, np.zeros(1, np.float32), np.zeros(1, np.uint8))
+    logit = score_by(features, pairs, pipeline.ScoringSettings(), None).logit[0]
+    assert sum(c.log_odds for c in found) == pytest.approx(logit)
+    (same,) = contributions(features, left, left)
+    assert TWO_RECORDS not in {c.feature for c in same}
 
 
 def test_a_run_folder_explains_as_its_result_does(example: pipeline.Resolution, tmp_path: Path) -> None:

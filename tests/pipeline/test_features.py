@@ -13,7 +13,7 @@ from pipeline.cleaning import clean
 from pipeline.folding import fold_values
 from pipeline.normalization import normalize
 from pipeline.parsing import parse
-from pipeline.scoring import NAMES, PairFeatures, Vocabulary, fit_vocabulary
+from pipeline.scoring import NAMES, PairFeatures, Vocabulary, fit_vocabulary, two_records
 
 NONE = np.empty(0, np.int64)
 
@@ -207,6 +207,35 @@ def test_each_pair_has_its_own_row() -> None:
     together = features.of(left, right)
     for i in range(len(left)):
         assert np.array_equal(features.of(left[i : i + 1], right[i : i + 1])[0], together[i])
+
+
+WASHINGTON = "Department of Biology, University of Washington, Seattle, WA, USA"
+ST_LOUIS = "Department of Surgery, Washington University in St. Louis, St. Louis, MO, USA"
+
+
+@pytest.mark.parametrize(
+    ("left", "right", "is_two"),
+    [
+        (WASHINGTON, ST_LOUIS, True),
+        ("University of Miami, Coral Gables, FL, USA", "Miami University, Oxford, OH, USA", True),
+        ("Northeastern University, Boston, USA", "Northeastern University, Shenyang, China", True),
+        # One record, and one that the registry relates to the other.
+        (WASHINGTON, "Genome Sciences, University of Washington, Seattle", False),
+        (HARVARD, "Harvard Medical School, Boston, MA, USA", False),
+        # Two in one city: a school of its own is often labelled as its university.
+        ("Vrije Universiteit Brussel, Belgium", "Université Libre de Bruxelles, Belgium", False),
+        # A string that names both.
+        (WASHINGTON, f"{ST_LOUIS}; University of Washington", False),
+        (WASHINGTON, "Univeristy of Hiedelberg, Germany", False),
+        (WASHINGTON, DEPARTMENT_ALONE, False),
+    ],
+)
+def test_names_known_as_two_records_in_two_cities_speak_against_a_pair(
+    left: str, right: str, is_two: bool
+) -> None:
+    for a, b in ((left, right), (right, left)):
+        values = np.array([list(compared(a, b).values())], np.float32)
+        assert (two_records(values, NAMES)[0] < 0) == is_two
 
 
 @pytest.mark.parametrize("given_strings", [[], [FLORIDA, HARVARD], ["Department of Surgery"]])

@@ -34,7 +34,7 @@ from pipeline.report.wording import (
     shorten,
     sureness,
 )
-from pipeline.scoring import NAMES
+from pipeline.scoring import NAMES, TWO_RECORDS
 
 HOSTILE = 'Institut "R. Bošković" & <script>alert(1)</script><img src=x onerror=alert(1)>'
 
@@ -243,7 +243,7 @@ def test_pairs_show_what_speaks_for_one_and_what_for_two() -> None:
 
 
 def test_features_have_names_in_plain_words() -> None:
-    assert set(FEATURE_NAMES) == set(NAMES)
+    assert set(FEATURE_NAMES) == {*NAMES, TWO_RECORDS}
 
 
 def test_report_without_evaluation_has_no_quality_tile() -> None:
