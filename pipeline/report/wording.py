@@ -59,7 +59,7 @@ FEATURE_NAMES = {
     "n_known_within": "whether parts of the names are known",
     "known_shared": "known organisations in both strings",
     "known_elsewhere": "one string names the other's organisation",
-    "known_as_two": "names known to be two organisations' in two cities",
+    "known_as_two": "names known to be of two unrelated organisations",
 }
 
 # Control characters, lone surrogates and the noncharacters of HTML: they would break or scramble the page.

@@ -109,17 +109,21 @@ class KnownFeatures:
 def two_records(values: Float32s, names: Sequence[str]) -> npt.NDArray[np.float64]:
     """What speaks against pairs whose organisations are known as two: the log-odds to add, shape (n pairs,).
 
-    Both are called by names of records in two cities that are not related, and neither string names the
-    other's: University of Washington in Seattle, Washington University in St. Louis.
+    Both are called by names of records that are not related, and neither string names the other's. These are
+    in two cities (University of Washington, Washington University in St. Louis), or in one and differ in name
+    but not in class (Vrije Universiteit Brussel, Université Libre de Bruxelles): a school or a hospital with a
+    record of its own goes by its university's name.
 
     Args:
         values: features of pairs, shape (n pairs, len(names)).
         names: of the features.
     """
-    column = {name: values[:, names.index(name)] for name in KNOWN_NAMES}
-    is_two = (column["known_organization"] == -1) & (column["known_related"] == -1)
-    is_two &= (column["known_city"] == -1) & (column["known_elsewhere"] == 0)
-    return np.where(is_two, _TWO_RECORDS_LOG_ODDS, 0.0)
+    column = dict(zip(names, values.T, strict=True))
+    are_others = (column["known_organization"] == -1) & (column["known_related"] == -1)
+    are_others &= column["known_elsewhere"] == 0
+    is_one_kind = (column["same_class"] == 1) & (column["same_organization"] == 0)
+    is_two = (column["known_city"] == -1) | ((column["known_city"] == 1) & is_one_kind)
+    return np.where(are_others & is_two, _TWO_RECORDS_LOG_ODDS, 0.0)
 
 
 def coded(values: Sequence[str | None]) -> Int64s:

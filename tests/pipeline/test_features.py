@@ -222,17 +222,16 @@ ST_LOUIS = "Department of Surgery, Washington University in St. Louis, St. Louis
         # One record, and one that the registry relates to the other.
         (WASHINGTON, "Genome Sciences, University of Washington, Seattle", False),
         (HARVARD, "Harvard Medical School, Boston, MA, USA", False),
-        # Two in one city: a school of its own is often labelled as its university.
-        ("Vrije Universiteit Brussel, Belgium", "Université Libre de Bruxelles, Belgium", False),
+        # Two of a kind in one city; one name in one city is a university, by a hospital's record or its own.
+        ("Vrije Universiteit Brussel, Belgium", "Université Libre de Bruxelles, Belgium", True),
+        ("Third Xiangya Hospital, Central South University, Changsha", "Central South University", False),
         # A string that names both.
         (WASHINGTON, f"{ST_LOUIS}; University of Washington", False),
         (WASHINGTON, "Univeristy of Hiedelberg, Germany", False),
         (WASHINGTON, DEPARTMENT_ALONE, False),
     ],
 )
-def test_names_known_as_two_records_in_two_cities_speak_against_a_pair(
-    left: str, right: str, is_two: bool
-) -> None:
+def test_names_known_as_two_records_speak_against_a_pair(left: str, right: str, is_two: bool) -> None:
     for a, b in ((left, right), (right, left)):
         values = np.array([list(compared(a, b).values())], np.float32)
         assert (two_records(values, NAMES)[0] < 0) == is_two
