@@ -111,8 +111,8 @@ def two_records(values: Float32s, names: Sequence[str]) -> npt.NDArray[np.float6
 
     Both are called by names of records that are not related, and neither string names the other's. These are
     in two cities (University of Washington, Washington University in St. Louis), or in one and differ in name
-    but not in class (Vrije Universiteit Brussel, Université Libre de Bruxelles): a school or a hospital with a
-    record of its own goes by its university's name.
+    but not in class (Vrije Universiteit Brussel, Université Libre de Bruxelles): a school or a hospital that
+    has a record goes by its university's name.
 
     Args:
         values: features of pairs, shape (n pairs, len(names)).
