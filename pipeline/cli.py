@@ -105,19 +105,33 @@ def _settle_surroundings() -> None:
 @contextmanager
 def _ending_cleanly() -> Iterator[None]:
     """`kill`, or a terminal that closes, removes what is half-written as Ctrl-C does."""
-    names = [n for n in ("SIGTERM", "SIGHUP") if hasattr(signal, n)]
-    if threading.current_thread() is not threading.main_thread():
-        names = []
-    before = {n: signal.signal(n, _terminate) for n in map(signal.Signals.__getitem__, names)}
+    raised: list[BaseException] = []
+
+    def end(number: int, _: object) -> None:
+        raised.append(KeyboardInterrupt() if number == signal.SIGINT else _Terminated(number))
+        raise raised[-1]
+
+    before = {number: signal.signal(number, end) for number in _ending_signals()}
     try:
         yield
+    except RuntimeError as error:
+        if not raised:
+            raise
+        # In a query, DuckDB puts an error of its own in the place of what a signal raises.
+        for note in getattr(error, "__notes__", ()):
+            raised[-1].add_note(note)
+        raise raised[-1] from error
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
 
 
-def _terminate(number: int, _: object) -> None:
-    raise _Terminated(number)
+def _ending_signals() -> list[signal.Signals]:
+    """The signals that ask the process to end, those that it is told to ignore left out."""
+    if threading.current_thread() is not threading.main_thread():
+        return []
+    known = [getattr(signal, n) for n in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, n)]
+    return [number for number in known if signal.getsignal(number) != signal.SIG_IGN]
 
 
 def _stop(message: str, code: int) -> None:

@@ -662,6 +662,35 @@ def test_a_real_signal_leaves_finished_stages_or_nothing(
     assert tree(tmp_path) in HALVES
 
 
+@pytest.mark.skipif(os.name == "nt", reason="needs POSIX signals")
+@pytest.mark.parametrize(
+    ("number", "code", "said"),
+    [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")],
+)
+def test_a_signal_during_a_query_is_one_line(
+    small: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    number: signal.Signals,
+    code: int,
+    said: str,
+) -> None:
+    def query(*_: object, **__: object) -> None:
+        """As DuckDB, which tells of a signal by an error of its own."""
+        with suppress(BaseException):
+            os.kill(os.getpid(), number)
+            time.sleep(1)
+        error = RuntimeError("Query interrupted")
+        error.add_note("what is kept")
+        raise error
+
+    monkeypatch.setattr(signal, "getsignal", lambda _: signal.SIG_DFL)
+    monkeypatch.setattr("pipeline.resolution.block_in_detail", query)
+    done = affil("resolve", small, "--output", tmp_path / "run")
+    assert done.exit_code == code
+    assert_one_line(done.stderr, f"{said}; no result was written; what is kept")
+
+
 def test_out_of_memory_is_one_line(small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def stop(*_: object, **__: object) -> None:
         raise MemoryError
