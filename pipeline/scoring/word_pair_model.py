@@ -24,6 +24,7 @@ from blocking.ngram_bag import NgramBagEncoder
 from pipeline.errors import UsageError
 from pipeline.records import Combination, Float64s, Int64s, Progress
 from pipeline.scoring.features import NAMES, PairFeatures
+from pipeline.scoring.known import two_records
 from pipeline.scoring.word_pairs import N_MARKS, Float32s, MentionWords, PairBatch
 
 FORMAT, VERSION = "word-pair-reranker", 1
@@ -233,13 +234,16 @@ class WordPairReranker:
         def fill(part: Int64s, values: Float32s) -> None:
             own = (rows[0][part], rows[1][part])
             batch = PairBatch.of(words, vectors[:, :-1], own, values, self.model.shape.n_places)
-            found[part] = self.model.logits(batch, projected)
+            found[part] += self.model.logits(batch, projected)
 
         # NumPy lets go of the interpreter in its loops, so threads do use several cores.
         with ThreadPoolExecutor(cpu_count() or 1) as pool:
             for start in range(0, len(left), _CHUNK):
                 chunk = np.arange(start, min(start + _CHUNK, len(left)))
-                values = self.standard.apply(features.of(left[chunk], right[chunk]))
+                values = features.of(left[chunk], right[chunk])
+                # What the network, too, could not learn from labels.
+                found[chunk] = two_records(values, NAMES)
+                values = self.standard.apply(values)
                 # Pairs of like length together: a batch is as wide as the longest of them.
                 order = np.lexsort([words.n_words[side[chunk]] for side in reversed(rows)])
                 parts = [order[i : i + _BATCH] for i in range(0, len(order), _BATCH)]

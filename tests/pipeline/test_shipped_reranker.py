@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
 from pipeline.cli import main
+from pipeline.preparation import prepare
 from pipeline.resolution import Models, resolve
-from pipeline.scoring import WordPairReranker
+from pipeline.scoring import (
+    NAMES,
+    PairFeatures,
+    WordPairReranker,
+    fit_vocabulary,
+    two_records,
+    word_pair_model,
+)
 from pipeline.settings import Settings
 
 STRINGS = [
@@ -53,3 +62,15 @@ def test_affil_models_says_what_it_is(command: str) -> None:
     if command == "check":
         assert 200_000 < facts["n_parameters"] < 300_000
         assert "in either order" in facts["a pair"]
+
+
+def test_what_is_known_of_two_records_counts_in_the_reranker_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = ["University of Miami, Coral Gables, FL, USA", "Miami University, Oxford, OH, USA", *STRINGS[:2]]
+    _, forms = prepare(texts)
+    features = PairFeatures(forms, fit_vocabulary(forms))
+    left, right = np.array([0, 2]), np.array([1, 3])
+    known = two_records(features.of(left, right), NAMES)
+    assert known[0] < 0 == known[1]
+    found = WordPairReranker.load().rescore(features, left, right)
+    monkeypatch.setattr(word_pair_model, "two_records", lambda values, names: np.zeros(len(values)))
+    assert found - WordPairReranker.load().rescore(features, left, right) == pytest.approx(known)
