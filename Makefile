@@ -50,6 +50,7 @@ benchmark: $(VENV)/.installed-test ## The figures of the README and the models' 
 	$(BIN)/python benchmarks/sources.py --data $(DATA) --write docs/sources.md
 	$(BIN)/python benchmarks/fine_tuning.py --data $(DATA) --output out/fine-tuning --save benchmarks/results/fine_tuning.json
 	$(BIN)/python benchmarks/rescoring.py --data $(DATA) --save benchmarks/results/rescoring.json
+	$(BIN)/python benchmarks/combination.py --data $(DATA) --save benchmarks/results/combination.json
 	$(BIN)/affil registry import $(DATA)/registry/ror_records_partial.jsonl.gz --output out/ror.parquet
 	$(BIN)/python benchmarks/linking.py --data $(DATA) --registry out/ror.parquet --fold test --at 0.55 0.85 --save benchmarks/results/linking.json
 	$(BIN)/python benchmarks/linking.py --data $(DATA) --registry out/ror.parquet --fold tune --at 0.55 0.85 --save benchmarks/results/linking.json

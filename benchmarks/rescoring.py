@@ -4,7 +4,7 @@
 
 The fold `tune` is what the reranker's training was stopped by and what its combination with the feature model
 and the band were chosen on, so its figures are tuned on. Intervals are of the gain, over gold clusters, from
-the same draws for both runs.
+the same draws for both runs. B³ by labelled set, country and script is without, and with the reranker's band.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from groups import grouped
+from quality import by_group, set_of
 
 import pipeline
 from pipeline.calibration import calibrate
@@ -96,7 +98,9 @@ def measure(data: Path, fold: str, reranker: str) -> dict[str, Any]:
     settings = pipeline.Settings().with_values(scoring={"reranker": reranker})
     rescorer = Models.load(settings).rescorer
     assert rescorer is not None
+    begin = time.perf_counter()
     plain = pipeline.resolve(gold.affiliation, settings.with_values(scoring={"reranker": "none"}))
+    seconds = time.perf_counter() - begin
     pairs, forms = plain.matches.pairs, plain.forms
     features = PairFeatures(forms, fit_vocabulary(forms))
     # Made on first use, and by scoring before: not the reranker's cost.
@@ -105,13 +109,16 @@ def measure(data: Path, fold: str, reranker: str) -> dict[str, Any]:
     raw = plain.parsed.affiliations.affiliation
     number = {label: n for n, label in enumerate(sorted(set(gold.labels)))}
     labels = np.array([number[label_of[raw[i]]] for i in plain.parsed.affiliation.tolist()])
-    before = sums(plain, gold)
+    before, groups = sums(plain, gold), grouped(plain.parsed, forms, set_of(data))
     found: dict[str, Any] = {
         "fold": fold,
+        "band": rescorer.band,
         "n_strings": len(gold),
         "n_pairs": len(pairs),
+        "seconds": round(seconds, 2),
         "without": pair_figures(plain.matches, labels, forms.is_main) | cluster_figures(before),
         "bands": [],
+        "groups": {"without": by_group(plain, gold, groups)},
     }
     plain = replace(
         plain,
@@ -133,6 +140,8 @@ def measure(data: Path, fold: str, reranker: str) -> dict[str, Any]:
             | cluster_figures(after)
             | {"gains": gains(before, after)}
         )
+        if band == rescorer.band:
+            found["groups"]["with"] = by_group(run, gold, groups)
     return found
 
 
@@ -153,6 +162,7 @@ def print_table(found: dict[str, Any]) -> None:
     """One line a band."""
     tuned = " (tuned on)" if found["fold"] == "tune" else ""
     print(f"fold {found['fold']}{tuned}: {found['n_strings']:,} strings, {found['n_pairs']:,} pairs")
+    print(f"resolved without in {found['seconds']:.1f} s")
     names = ("average_precision", "map", "mrr_at_10", "ndcg_at_10", "log_loss", "pair_f1", "b3_f1")
     heads = ("AP", "MAP", "MRR@10", "NDCG@10", "log loss", "pair F1", "B3 F1")
     print(f"{'band':14}{'pairs':>8}{'seconds':>9}{'pairs/s':>9}" + "".join(f"{h:>10}" for h in heads))
@@ -169,6 +179,9 @@ def print_table(found: dict[str, Any]) -> None:
             low, high = gain["interval"]
             a_second = gain["gain"] / max(row["seconds"], 0.01)
             print(f"{'':14}{label} {gain['gain']:+.4f} ({low:+.4f} … {high:+.4f}), {a_second:+.4f} a second")
+    for name, row in found["groups"]["without"].items():
+        having = found["groups"]["with"][name]["b3_f1"]
+        print(f"{name:32} {row['n']:6,} strings, B³ F1 {row['b3_f1']:.4f} without, {having:.4f} with")
 
 
 def main() -> None:

@@ -139,6 +139,40 @@ def known_names() -> str:
     return f"{leipzig}\n\n{_by_fold(['B³ F1'], cells)}"
 
 
+def reranker() -> str:
+    """B³ F1 of the tune fold without and with the reranker, by set, country and script, as Markdown."""
+    found = saved("rescoring")
+    default = next(row for row in found["bands"] if row["band"] == found["band"])
+    lines = ["| strings | number | B³ F1, without → with | gain |", "|---|---|---|---|"]
+    every = {"n": found["n_strings"], "b3_f1": found["without"]["b3_f1"]}
+    without, having = (
+        {"all": row} | found["groups"][run] for run, row in (("without", every), ("with", default))
+    )
+    for name, off in without.items():
+        on = having[name]
+        both = f"{off['b3_f1']:.3f} → {on['b3_f1']:.3f}"
+        lines.append(f"| {name} | {off['n']:,} | {both} | {on['b3_f1'] - off['b3_f1']:+.4f} |")
+    return "\n".join(lines) + "\n"
+
+
+def combinations() -> str:
+    """Gains in B³ F1 of ways to combine pair scorer and reranker, as Markdown."""
+    found = saved("combination")
+    heads = [f"{name} ({part['n_strings']:,})" for name, part in found["parts"].items()]
+    lines = [
+        f"| combination | {' | '.join(heads)} | sum (95 % interval) |",
+        "|---|" + "---|" * (len(heads) + 1),
+    ]
+    for title, way in found["ways"].items():
+        *own, total = way.values()
+        low, high = total["interval"]
+        cells = [*(f"{c['gain']:+.4f}" for c in own), f"{total['gain']:+.4f} ({low:+.4f} … {high:+.4f})"]
+        lines.append(f"| {title} | {' | '.join(cells)} |")
+    best = [f"{part['best']['with'] - part['best']['without']:+.4f}" for part in found["parts"].values()]
+    lines.append(f"| fitted on the same strings, the best threshold of each | {' | '.join(best)} | |")
+    return "\n".join(lines) + "\n"
+
+
 def encoder() -> str:
     """What encoders bring near, by set, country and script, and across scripts, as Markdown."""
     cells: Cells = {}
@@ -248,6 +282,7 @@ PAGES: dict[str, tuple[Callable[[], str], ...]] = {
     "pipeline/models/linker/README.md": (linker,),
     "pipeline/models/names/README.md": (known_names,),
     "pipeline/models/pair_scorer/README.md": (groups,),
+    "pipeline/models/reranker/README.md": (combinations, reranker),
 }
 
 

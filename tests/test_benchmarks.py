@@ -23,6 +23,7 @@ from pipeline.registry import import_registry
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "benchmarks"))
+import combination  # noqa: E402
 import gpu  # noqa: E402
 import groups  # noqa: E402
 import linking  # noqa: E402
@@ -547,3 +548,79 @@ def test_sources_tables_count_what_a_run_of_the_strings_gives() -> None:
     assert found.measure == dict.fromkeys(sources.MEASURES, 1.0)
     worse = found._replace(measure=dict.fromkeys(sources.MEASURES, 0.5))
     assert "| mean | 18 | 6 | 0.750 |" in sources.table("both", [found, worse])
+
+
+# ----------------------------------------------------------------------------------- reranker
+
+
+OXFORD = [
+    ("University of Oxford, Oxford, UK", "oxford"),
+    ("Dept. of Physics, Univ Oxford, Oxford OX1 3PU, England", "oxford"),
+    ("Oxford Univ, UK", "oxford"),
+    ("Oxford Brookes University, Oxford, UK", "brookes"),
+    ("Brookes Univ., Oxford", "brookes"),
+    ("Technische Universität München, Germany", "tum"),
+    ("Technical University of Munich, Munich", "tum"),
+    ("TU München, Garching", "tum"),
+    ("Ludwig-Maximilians-Universität München, Germany", "lmu"),
+    ("LMU Munich, Department of Physics", "lmu"),
+    ("University of Munich, Munich, Germany", "lmu"),
+]
+
+
+@pytest.fixture(scope="module")
+def part() -> combination.Part:
+    return combination.Part.of("tune", OXFORD, pipeline.Settings(), is_terse=False)
+
+
+def test_the_shipped_combination_is_that_of_a_run_with_the_reranker(part: combination.Part) -> None:
+    logit = part.combined(combination.WAYS["shipped combination"], [])
+    settings = pipeline.Settings().with_values(scoring={"reranker": "built-in"})
+    run = pipeline.resolve(part.gold.affiliation, settings)
+    assert run.counts["pairs_rescored"] > 10
+    found = pipeline.calibration.sigmoid(logit + run.matches.shift)
+    assert found == pytest.approx(run.matches.probability)
+    b3_f1 = pipeline.evaluate(run.mentions, part.gold, n_bootstrap=0).value("b3_f1")
+    assert combination.b3_f1(part.clustered(logit)) == pytest.approx(b3_f1)
+
+
+def test_a_way_changes_the_pairs_that_it_is_for_as_it_says(part: combination.Part) -> None:
+    # So few pairs are all of two institutions in the narrow bands: nothing to fit there.
+    ways = {t: way for t, way in combination.WAYS.items() if way.fitted_on in (None, combination.ASKED)}
+    changed = {title: part.combined(way, [part]) - part.plain for title, way in ways.items()}
+    for title, way in ways.items():
+        assert not changed[title][~part.is_for(way)].any()
+        assert np.isfinite(changed[title]).all()
+    again, lower, higher, half = (
+        changed[title] for title in ("fitted again", "only to lower", "only to raise", "half way")
+    )
+    assert np.allclose(lower + higher, again) and np.allclose(2 * half, again)
+    assert lower.max() <= 0 <= higher.min() and again.any()
+
+
+def test_gains_are_over_the_run_without_and_add_up(part: combination.Part) -> None:
+    other = replace(part, fold="held out")
+    parts = {"tune": part, "held out": other}
+    without = {name: own.clustered(own.plain) for name, own in parts.items()}
+    none = combination.Way(mixed=lambda plain, found: plain)
+    found = combination.measured(none, parts, without)
+    assert all(cell["gain"] == 0 and cell["interval"] == [0, 0] for cell in found.values())
+    apart = combination.Way(mixed=lambda plain, found: np.full(len(plain), -20.0))
+    found = combination.measured(apart, parts, without)
+    assert found["tune"]["gain"] < 0 and found["tune"]["n_worse"] > 0 == found["tune"]["n_better"]
+    assert found["sum"]["gain"] == pytest.approx(2 * found["tune"]["gain"], abs=1e-4)
+
+
+def test_rescoring_is_told_by_band_and_by_group(tmp_path: Path) -> None:
+    (tmp_path / "labelled").mkdir()
+    lines = ["affiliation\tcluster\tfold\tsource", *(f"{s}\t{label}\ttune\tcordis" for s, label in OXFORD)]
+    (tmp_path / "labelled" / "shared_clusters.tsv").write_text("\n".join(lines), encoding="utf-8")
+    done = script("rescoring.py", "--data", tmp_path, "--save", tmp_path / "saved.json")
+    assert done.returncode == 0, done.stderr
+    found = json.loads((tmp_path / "saved.json").read_text(encoding="utf-8"))
+    without, having = (found["groups"][run] for run in ("without", "with"))
+    assert without.keys() == having.keys() and without["script: Latin"]["n"] == len(OXFORD)
+    default = next(row for row in found["bands"] if row["band"] == [0.01, 0.99])
+    assert having["script: Latin"]["b3_f1"] == round(default["b3_f1"], 4)
+    assert without["script: Latin"]["b3_f1"] == round(found["without"]["b3_f1"], 4)
+    assert "script: Latin" in done.stdout

@@ -24,7 +24,9 @@ def test_six_strings_become_the_two_institutions_of_the_picture() -> None:
     assert found["n_mentions"].tolist() == [3, 3]
 
 
-CARDS = [f"pipeline/models/{name}/README.md" for name in ("encoder", "linker", "names", "pair_scorer")]
+CARDS = [
+    f"pipeline/models/{name}/README.md" for name in ("encoder", "linker", "names", "pair_scorer", "reranker")
+]
 
 
 def test_every_page_with_figures_is_known() -> None:
