@@ -223,10 +223,11 @@ def _is_better(tagged: Segment, main: Segment, marks: NameMarks) -> bool:
     """Whether what the tagger takes for the name is known, and what the rules take for it is not.
 
     The name of a hospital may hold that of its university, which is another organisation; that of a company
-    ends with its legal form.
+    ends with its legal form, that of a campus with its place.
     """
     is_of_kind = tagged.kind == main.kind or main.kind not in ("hospital", "company")
     is_other = is_of_kind and tagged.is_specific and tagged.text != main.text
+    is_other = is_other and not main.text.startswith(f"{tagged.text}, ")
     if not is_other or marks.is_known(main.text) or not marks.is_known(tagged.text):
         return False
     before, found, after = main.text.partition(tagged.text)

@@ -85,9 +85,18 @@ def test_a_place_alone_gives_no_mention(text: str) -> None:
     assert parse_text(text) == ()
 
 
-def test_a_campus_of_a_system_belongs_to_the_name() -> None:
-    (mention,) = parse_text("University of California, San Diego, CA, USA")
-    assert mention.organization == "University of California, San Diego"
+@pytest.mark.parametrize(
+    ("text", "organization"),
+    [
+        ("University of California, San Diego, CA, USA", "University of California, San Diego"),
+        ("Dept. of Comput. Sci., California Univ., Berkeley, CA, USA", "California Univ, Berkeley"),
+        # The name of the system is known, that of this campus is not.
+        ("Univ. of Texas, Arlington, TX", "Univ. of Texas, Arlington"),
+    ],
+)
+def test_a_campus_of_a_system_belongs_to_the_name(text: str, organization: str) -> None:
+    (mention,) = parse_text(text)
+    assert mention.organization == organization
 
 
 def test_an_acronym_in_parentheses_belongs_to_its_organization() -> None:
