@@ -302,7 +302,9 @@ def _share(part: Float32s, whole: Float32s) -> Float32s:
 
 
 def _numbers(organization: str) -> str:
-    found = [str(_ORDINALS.get(w, "")) or "".join(_NUMBER.findall(w)) for w in organization.split()]
+    found = [
+        str(_ORDINALS.get(w, "")) or "".join(_NUMBER.findall(w)).lstrip("0") for w in organization.split()
+    ]
     return " ".join(sorted(f for f in found if f))
 
 

@@ -73,6 +73,7 @@ PARIS_SIX = "University of Paris 6, Paris, France"
         (FIRST, THIRD, "numbers", -1),
         (PARIS_6, PARIS_7, "numbers", -1),
         (PARIS_6, PARIS_SIX, "numbers", 1),
+        ("Univ Paris 06, Paris, France", PARIS_SIX, "numbers", 1),
         (FLORIDA, HARVARD, "numbers", 0),
         (SPELT_OUT, ACRONYM, "acronym", 1),
         (BOTH, ACRONYM, "acronym", 1),
