@@ -53,6 +53,15 @@ _NOTE_SUPERSCRIPT = re.compile(
 _JOINED_SCRIPTS = "\u0600-\u08ff\u0900-\u0dff\ufb50-\ufdff\ufe70-\ufefe"
 _STRAY_JOINER = re.compile(rf"(?<![{_JOINED_SCRIPTS}])[\u200c\u200d]")
 
+# `BioCenter` is one word, so that centres are left as they are.
+_HEADS = (
+    "University|Universität|Université|Universidad|Universidade|Università|Hospital|College|Department|School"
+    "|Faculty|Institute|Academy"
+)
+_GLUED = re.compile(r"[a-zß-ÿ](?=[A-Z][a-zß-ÿ])")
+_BEFORE_HEAD = re.compile(rf"(?<=[a-zß-ÿ]{{2}})(?=(?:{_HEADS})\b)")
+_BEHIND_HEAD = re.compile(rf"\b(?:{_HEADS})(?=[A-Z][a-zß-ÿ])")
+
 _CONTROLS = dict.fromkeys([*range(0x09), *range(0x0E, 0x1C), 0x7F, *range(0x80, 0x85), *range(0x86, 0xA0)])
 _CONTROLS |= dict.fromkeys(range(0xD800, 0xE000))
 _INVISIBLE = "\u00ad\u034f\u061c\u180e\u200b\u200e\u200f\u2060\ufeff\ufffc\ufffd"
@@ -162,3 +171,13 @@ def _mark_runs() -> re.Pattern[str]:
 def collapse_blanks(text: str) -> str:
     """Runs of blanks, tabs and line breaks become one blank, none at the ends."""
     return " ".join(text.split())
+
+
+def part_glued_words(text: str) -> str:
+    """Head words lose what sticks to them: `TechnischeUniversität Darmstadt`, `Yale UniversitySchool of Law`.
+
+    Two heads that stick together are parted, and what stands behind a head begins something else.
+    """
+    if not _GLUED.search(text):
+        return text
+    return _BEFORE_HEAD.sub(" ", _BEHIND_HEAD.sub(r"\g<0>, ", text))

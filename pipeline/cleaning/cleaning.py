@@ -12,6 +12,7 @@ from pipeline.cleaning.characters import (
     collapse_blanks,
     drop_controls,
     normalize_characters,
+    part_glued_words,
     repair_mojibake,
     strip_markup,
     unescape_entities,
@@ -131,4 +132,4 @@ def _repair_characters(text: str, settings: CleaningSettings) -> str:
         text = repair_mojibake(unescape_entities(text))
     if settings.strip_markup:
         text = strip_markup(text)
-    return collapse_blanks(normalize_characters(drop_controls(text)))
+    return collapse_blanks(part_glued_words(normalize_characters(drop_controls(text))))
