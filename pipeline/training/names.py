@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -43,6 +43,7 @@ def train_names(registry: Path, output: Path, left_out: Path | None = None) -> I
     yield f"{len(kept):,} records, {len(names):,} distinct names"
     country, city = records.place("country_code"), records.place("city")
     places = [(country[i], place_name(city[i], country[i])) for i in kept.tolist()]
+    names |= without_city(names, [city for _, city in places])
     is_current = [records.status[i] == "active" for i in kept.tolist()]
     made_of(names, places, is_current, _relation(records, stands_for)).save(output)
     yield f"written: {output / FILE}, {(output / FILE).stat().st_size / 1e6:.1f} MB"
@@ -56,6 +57,28 @@ def _names(records: Registry, stands_for: Int64s) -> dict[tuple[str, ...], set[i
         tokens = tuple(concept_tokens(compare(bare_name(value))))
         if tokens and number >= 0:
             found.setdefault(tokens, set()).add(number)
+    return found
+
+
+def without_city(
+    names: dict[tuple[str, ...], set[int]], city: Sequence[str | None]
+) -> dict[tuple[str, ...], set[int]]:
+    """Names to those that they leave without their city, where they are another record's but for the order.
+
+    `Washington University in St. Louis` is called Washington University, too, and the one in Seattle, the
+    University of Washington, is not. A name that some record has in this very order is left as it is.
+    """
+    places = [tuple(concept_tokens(compare(name))) if name else () for name in city]
+    called: dict[tuple[str, ...], set[int]] = {}
+    for tokens, records in names.items():
+        called.setdefault(tuple(sorted(tokens)), set()).update(records)
+    found: dict[tuple[str, ...], set[int]] = {}
+    for tokens, records in names.items():
+        for record in records:
+            place = places[record]
+            short = tokens[: -len(place)] if place and tokens[-len(place) :] == place else ()
+            if len(short) > 1 and short not in names and called.get(tuple(sorted(short)), set()) - {record}:
+                found.setdefault(short, set()).add(record)
     return found
 
 
