@@ -2,10 +2,12 @@
 
     python benchmarks/parsing.py --data ../shared/data [--save benchmarks/results/parsing.json] [--fold tune]
     python benchmarks/parsing.py --data ../shared/data --speed-only [--save benchmarks/results/parsing.json]
+    python benchmarks/parsing.py --data ../shared/data --errors
 
 Three parsers: a comma rule (every comma segment with the head word of an organisation, else the first), the
 rules of the package, and the rules with the trained tagger (the default). A gold span is where a name of the
 labelled record stands in the string; span figures are of the strings in which every label has one.
+`--errors` prints only why the trained parser finds too few or too many on the fold `tune`, counted by kind.
 
 Speed is that of strings which the process has not parsed before (`benchmarks/built_in.py` tells that of
 strings which it has): on one core by its own time, and as a run parses them, in two processes on two cores by
@@ -20,7 +22,7 @@ import os
 import re
 import time
 import unicodedata
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, replace
@@ -34,14 +36,29 @@ from pipeline.errors import UsageError
 from pipeline.evaluation import read_gold
 from pipeline.folding import fold_values
 from pipeline.parsing import ParsingSettings, parse, parse_text
+from pipeline.parsing.classify import classify
+from pipeline.parsing.marking import NameMarks
 from pipeline.parsing.naming import heads_in
-from pipeline.training.spans import Example, Name, SpanQuality, examples, registry_names, span_quality
+from pipeline.parsing.segments import Part
+from pipeline.training.spans import (
+    Example,
+    Name,
+    SpanQuality,
+    bare_keys,
+    examples,
+    registry_names,
+    span_quality,
+)
 
 #: Sets in which every organisation of a string is labelled.
 SETS = ("cwts_nonrelated", "hfe_french", "openalex_gold_ror", "openalex_gold_openalex_ids", "ror_api_2019")
 SETS += ("s2aff_train", "s2aff_val")
 #: The first five, which have figures together, too.
 FIVE = SETS[:5]
+#: What a class of segment is called among errors; others are `OTHER`.
+KINDS = {kind: f"the class {kind}" for kind in ("hospital", "university", "institute", "acronym")}
+KINDS |= dict.fromkeys(("unit", "part", "topic"), "a unit")
+OTHER = "another class"
 STRONG = {"hospital", "university", "academy", "institute", "company", "agency"}
 
 
@@ -141,6 +158,46 @@ def print_table(title: str, found: dict[str, SpanQuality]) -> None:
         print(f"{name:12}{q.exact_share:13.3f} {several} {q.precision:8.3f} {q.recall:7.3f} {q.f1:8.3f}")
 
 
+def error_kind(example: Example, found: Sequence[str]) -> str | None:
+    """Why there are more or fewer organisations, the main one first, than labels; None where there are not."""
+    names = {bare_keys(name): name for name in found if bare_keys(name)}
+    gold = [{bare_keys(example.text[a:b]) for a, b in spans} for spans in example.spans]
+    n_fewer = example.n_labels - len(names)
+    if n_fewer == 0:
+        return None
+    if n_fewer < 0:
+        # The main organisation is a label's more often than others are.
+        extra = next((names[keys] for keys in reversed(names) if keys not in set().union(*gold)), found[-1])
+        known = "a known name" if NameMarks.load().is_known(extra) else "no known name"
+        return f"more: {KINDS.get(classify(Part(extra), 0)[0].kind, OTHER)}, {known}"
+    missed = [own for own in gold if own.isdisjoint(names)]
+    if not missed or len(example.lacking) >= n_fewer:
+        is_held = all(example.lacking)
+        return f"fewer: a label {'that the string calls otherwise or not' if is_held else 'of no record'}"
+    if any(_holds(name, keys) for own in missed for keys in own for name in names):
+        return "fewer: a labelled name within what was found"
+    is_word = any(len(keys) == 1 for own in missed for keys in own)
+    return f"fewer: a labelled name not found, {'one word' if is_word else 'several words'}"
+
+
+def _holds(name: Sequence[str], keys: Sequence[str]) -> bool:
+    return f" {' '.join(keys)} " in f" {' '.join(name)} "
+
+
+def print_errors(data: Path) -> None:
+    """The kinds of errors of the number of organisations on the fold `tune`, with counts."""
+    names = registry_names(data / "registry" / "ror_records_partial.jsonl.gz")
+    every = {e.text: e for name in reversed(SETS) for e in labelled(data, name, "tune", names)}
+    kinds = {text: error_kind(e, PARSERS["trained"](text)) for text, e in every.items()}
+    for title, is_aligned in (("each label has a name in the string", True), ("others", False)):
+        own = [kinds[text] for text, e in every.items() if e.is_aligned == is_aligned]
+        print(
+            f"{title}: {len(own):,} strings, {own.count(None) / max(1, len(own)):.3f} with the exact number"
+        )
+    for kind, n in Counter(filter(None, kinds.values())).most_common():
+        print(f"{n:5}  {kind}")
+
+
 def figures(found: dict[str, SpanQuality]) -> dict[str, Any]:
     """Counts and shares for the saved file."""
     return {
@@ -159,8 +216,12 @@ def main() -> None:
     options.add_argument("--data", type=Path, required=True)
     options.add_argument("--save", type=Path)
     options.add_argument("--fold", action="append", choices=("train", "tune", "test"))
+    options.add_argument("--errors", action="store_true", help="kinds of errors on tune, and nothing else")
     options.add_argument("--speed-only", action="store_true", help="leave quality as it is saved")
     given = options.parse_args()
+    if given.errors:
+        print_errors(given.data)
+        return
     results = _known(given.save) if given.speed_only else measure(given.data, given.fold or ("tune", "test"))
     results["strings_per_second"] = speed(given.data)
     print(f"\nstrings a second: {results['strings_per_second']}")

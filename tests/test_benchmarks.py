@@ -20,6 +20,8 @@ import pipeline
 from pipeline.evaluation import Gold
 from pipeline.preparation import prepare
 from pipeline.registry import import_registry
+from pipeline.training.renderings import read_ids
+from pipeline.training.spans import Example, Name
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "benchmarks"))
@@ -27,6 +29,8 @@ import combination  # noqa: E402
 import gpu  # noqa: E402
 import groups  # noqa: E402
 import linking  # noqa: E402
+import parsing  # noqa: E402
+import parsing_fifths  # noqa: E402
 import quality  # noqa: E402
 import scale  # noqa: E402
 import sources  # noqa: E402
@@ -41,6 +45,60 @@ def script(name: str, *arguments: object) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, str(ROOT / "benchmarks" / name), *map(str, arguments)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300)
+
+
+# ----------------------------------------------------------------------------------------- parsing
+
+
+def test_wrong_numbers_of_organisations_are_told_by_kind() -> None:
+    text = "Faculty of Law, CNRS, University of Porto, Portugal"
+    cnrs, porto = ((((at := text.index(n)), at + len(n)),) for n in ("CNRS", "University of Porto"))
+    both = Example(text, 2, (cnrs, porto))
+    assert parsing.error_kind(both, ["University of Porto", "CNRS"]) is None
+    assert (
+        parsing.error_kind(both, ["The University of Porto"]) == "fewer: a labelled name not found, one word"
+    )
+    assert parsing.error_kind(both, ["CNRS"]) == "fewer: a labelled name not found, several words"
+    joined = "fewer: a labelled name within what was found"
+    assert parsing.error_kind(both, ["CNRS, University of Porto"]) == joined
+    unnamed = Example(text, 2, (porto,), ((Name(("zarquon",), False),),))
+    otherwise = "fewer: a label that the string calls otherwise or not"
+    assert parsing.error_kind(unnamed, ["University of Porto"]) == otherwise
+    lost = Example(text, 2, (porto,), ((),))
+    assert parsing.error_kind(lost, ["University of Porto"]) == "fewer: a label of no record"
+    one = Example(text, 1, (porto,))
+    more = parsing.error_kind(one, ["University of Porto", "Zarquon Hospital"])
+    assert more == "more: the class hospital, no known name"
+    assert parsing.error_kind(one, ["University of Porto", "Faculty of Law"]) == "more: a unit, no known name"
+
+
+def test_a_fifth_is_left_out_with_all_strings_that_name_it(tmp_path: Path) -> None:
+    of_fifth = [f"o{n}" for n in range(99) if parsing_fifths.is_of(f"o{n}", 2)]
+    held, tuned = of_fifth[:2]
+    kept = next(f"o{n}" for n in range(99) if f"o{n}" not in of_fifth)
+    rows = {
+        "cordis": [("A", [held], "train"), ("B", [kept], "train"), ("C", [tuned], "tune"), ("D", [], "test")],
+        # The same string with other labels, and one that names the organisation beside another.
+        "s2aff_train": [("A", [kept], "train"), ("E", [kept, held], "train")],
+    }
+    data, folder = tmp_path / "data", tmp_path / "out"
+    (data / "labelled").mkdir(parents=True)
+    folder.mkdir()
+    for name in (*parsing.SETS, *parsing_fifths.SINGLE):
+        lines = [json.dumps({"string": s, "labels": own, "fold": f}) for s, own, f in rows.get(name, [])]
+        (data / "labelled" / f"{name}.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    folds = {held: "train", kept: "train", tuned: "tune"}
+    (data / "folds.tsv").write_text("ror_id\tfold\n" + "".join(f"{k}\t{v}\n" for k, v in folds.items()))
+    parsing_fifths.leave_out(data, 2, folder)
+
+    def written(name: str) -> dict[str, str]:
+        lines = (folder / "labelled" / f"{name}.jsonl").read_text(encoding="utf-8").splitlines()
+        return {row["string"]: row["fold"] for row in map(json.loads, lines)}
+
+    assert written("cordis") == {"A": "test", "B": "train", "C": "tune"}
+    assert written("s2aff_train") == {"A": "test", "E": "test"}
+    assert read_ids(folder / "folds.tsv", "test") == {held}
+    assert read_ids(folder / "folds.tsv", "tune") == {tuned}
 
 
 # ----------------------------------------------------------------------------------------- linking

@@ -195,8 +195,8 @@ def span_quality(found: Sequence[Example], organizations: Sequence[Sequence[str]
     """
     count = dict.fromkeys(SpanQuality.__dataclass_fields__, 0)
     for example, own in zip(found, organizations, strict=True):
-        names = set(map(_keys, own)) - {()}
-        gold = [{_keys(example.text[a:b]) for a, b in spans} for spans in example.spans]
+        names = set(map(bare_keys, own)) - {()}
+        gold = [{bare_keys(example.text[a:b]) for a, b in spans} for spans in example.spans]
         is_exact = len(names) == example.n_labels
         count["n_strings"] += 1
         count["n_exact"] += is_exact
@@ -211,6 +211,7 @@ def span_quality(found: Sequence[Example], organizations: Sequence[Sequence[str]
     return SpanQuality(**count)
 
 
-def _keys(text: str) -> tuple[str, ...]:
+def bare_keys(text: str) -> tuple[str, ...]:
+    """The compare tokens of a name by which it is right or not: those behind a leading article."""
     keys = keys_in(text)
     return keys[1:] if keys[:1] == ("the",) else keys
