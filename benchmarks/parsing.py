@@ -159,7 +159,7 @@ def print_table(title: str, found: dict[str, SpanQuality]) -> None:
 
 
 def error_kind(example: Example, found: Sequence[str]) -> str | None:
-    """Why there are more or fewer organisations, the main one first, than labels; None where there are not."""
+    """Why there are more or fewer organisations, the main one first, than labels; None if there are not."""
     names = {bare_keys(name): name for name in found if bare_keys(name)}
     gold = [{bare_keys(example.text[a:b]) for a, b in spans} for spans in example.spans]
     n_fewer = example.n_labels - len(names)
