@@ -21,6 +21,7 @@ from pipeline.parsing.parse import with_tagged
 from pipeline.parsing.reading import Reading, read
 from pipeline.parsing.tagger import Tagger
 from pipeline.training.loop import Training
+from pipeline.training.nameless import with_known_names
 from pipeline.training.recipe_files import read_recipe
 from pipeline.training.renderings import read_ids, read_left_out
 from pipeline.training.spans import (
@@ -49,9 +50,12 @@ class ParserRecipe:
         complete_share: share of a batch whose texts have all their organisations labelled.
         n_copies_of_one, n_copies_of_several: how often a completely labelled text of one label, and of
             several, is learned from with other names in it.
+        bare_share: share of the completely labelled texts that are learned from once more without commas.
         max_tokens: longer texts are not learned from.
         feature_dropout: share of the features of a token that a step leaves out.
         dropout: share of the inputs, and of the last layer, that a step leaves out.
+        caution: how much less probable an organisation is taken to be than the texts learned from have it,
+            in the logarithm of the odds.
         learning_rate, weight_decay, n_steps, n_warmup_steps: of AdamW; the rate falls to nought at the end.
         averaging: how much of the mean of the weights a step leaves as it is; the mean is what is kept.
         steps_per_look: steps between two looks at the tune fold.
@@ -67,9 +71,11 @@ class ParserRecipe:
     complete_share: float = 0.67
     n_copies_of_one: int = 3
     n_copies_of_several: int = 6
+    bare_share: float = 0.25
     max_tokens: int = 120
     feature_dropout: float = 0.3
     dropout: float = 0.3
+    caution: float = 0.3
     learning_rate: float = 0.004
     weight_decay: float = 0.01
     n_steps: int = 600
@@ -85,14 +91,15 @@ class ParserRecipe:
         for name in (*positive, "steps_per_look", "patience", "n_threads"):
             if getattr(self, name) < 1:
                 raise UsageError(f"recipe: {name} must be 1 or more, got {getattr(self, name)}")
-        for name in ("n_copies_of_one", "n_copies_of_several"):
+        for name in ("n_copies_of_one", "n_copies_of_several", "caution"):
             if getattr(self, name) < 0:
                 raise UsageError(f"recipe: {name} must be 0 or more, got {getattr(self, name)}")
         for name in ("feature_dropout", "dropout", "averaging"):
             if not 0 <= getattr(self, name) < 1:
                 raise UsageError(f"recipe: {name} must lie in [0, 1), got {getattr(self, name)}")
-        if not 0 <= self.complete_share <= 1:
-            raise UsageError(f"recipe: complete_share must lie in [0, 1], got {self.complete_share}")
+        for name in ("complete_share", "bare_share"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise UsageError(f"recipe: {name} must lie in [0, 1], got {getattr(self, name)}")
 
     @classmethod
     def read(cls, path: Path | None = None) -> ParserRecipe:
@@ -150,6 +157,7 @@ def train_parser(
     held = HeldNames(names, read_ids(left_out, "tune", "test"))
     folds = {fold: _read(labels, fold, names, held) for fold in ("train", "tune")}
     n_own = len(folds["train"][0])
+    folds["train"][0] = with_known_names(folds["train"][0], names)
     folds["train"][0] += _swapped(folds["train"][0], SpareNames.read(registry, unseen), recipe)
     lessons = [
         _lessons(found, recipe, kind) for found, kind in zip(folds["train"], (True, False), strict=True)
@@ -205,7 +213,9 @@ def _examples(
 
 
 def _lessons(found: Sequence[Example], recipe: ParserRecipe, is_complete: bool) -> list[Lesson]:
-    lessons = lessons_of(found, 1 << recipe.bucket_bits, is_complete)
+    random = np.random.default_rng([recipe.seed, recipe.n_steps + 1, 2])
+    is_bare = random.random(len(found)) < recipe.bare_share * is_complete
+    lessons = lessons_of(found, 1 << recipe.bucket_bits, is_complete, is_bare)
     return [x for x in lessons if len(x.tags) <= recipe.max_tokens and np.any(x.tags != UNKNOWN)]
 
 

@@ -124,6 +124,11 @@ def examples(gold: Gold, names: dict[str, list[Name]], held: HeldNames | None = 
     return found
 
 
+def meet(span: Span, spans: Iterable[Span]) -> bool:
+    """Whether a span shares a character with one of others."""
+    return any(span[0] < end and start < span[1] for start, end in spans)
+
+
 def align(text: str, names: Iterable[Name]) -> list[Span]:
     """A text and the names of a record to where they stand in it; none within a longer one."""
     tokens = [(m.start(), m.end(), key) for m in TOKEN.finditer(text) for key in keys_of(m[0])]

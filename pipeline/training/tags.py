@@ -13,12 +13,14 @@ from pipeline.parsing.features import Tokens, name_features, segment_features, t
 from pipeline.parsing.reading import STRENGTH, Piece, Reading, read
 from pipeline.parsing.tagger import FIRST, INSIDE, OTHER, PLACE, UNIT
 from pipeline.text import compare
-from pipeline.training.spans import Example, Span
+from pipeline.training.spans import Example, Span, meet
 
 Int64s = npt.NDArray[np.int64]
 #: A token of which nothing is known.
 UNKNOWN = -1
 _UNITS = frozenset({"unit", "topic"})
+#: What parts the segments of most texts.
+_PARTING = ",;"
 #: Names of a likeness of so much, of 100, are taken for one organisation's where a label has to be somewhere.
 _LIKE = 80.0
 
@@ -37,24 +39,52 @@ class Lesson:
     tags: Int64s
 
 
-def lessons_of(found: Sequence[Example], n_buckets: int, is_complete: bool) -> list[Lesson]:
+def lessons_of(
+    found: Sequence[Example],
+    n_buckets: int,
+    is_complete: bool,
+    without_commas: npt.NDArray[np.bool_] | None = None,
+) -> list[Lesson]:
     """Examples to what they teach; a text that is only a place, or names nothing that was found, is left out.
 
     Args:
         found: texts with their labels.
         n_buckets: rows of the table of features.
         is_complete: whether every organisation of the texts is labelled.
+        without_commas: which examples are taught once more with their texts without commas and semicolons,
+            shape (n,); by default none.
     """
-    told = [(e, read(e.text)) for e in found if e.spans or is_complete]
-    read_as = [(e, r) for e, r in told if r is not None]
-    tokens = tokens_of([r for _, r in read_as])
+    again = np.zeros(len(found), bool) if without_commas is None else without_commas
+    told = [(e, r, bool(b)) for e, b in zip(found, again, strict=True) if (r := _told(e, is_complete))]
+    readings = [r for _, r, _ in told]
+    tokens = tokens_of(readings)
+    tags = [tags_of(e, r, tokens.spans(n), is_complete) for n, (e, r, _) in enumerate(told)]
+    lessons = _lessons(tokens, tags, n_buckets)
+    bare = [_bare(r.text, tokens.spans(n), tags[n]) for n, (_, r, is_again) in enumerate(told) if is_again]
+    known = [(r, own) for r, own in bare if r is not None]
+    return lessons + _lessons(tokens_of([r for r, _ in known]), [own for _, own in known], n_buckets)
+
+
+def _told(example: Example, is_complete: bool) -> Reading | None:
+    """The reading of an example that teaches something."""
+    return read(example.text) if example.spans or is_complete else None
+
+
+def _bare(text: str, tokens: Sequence[Span], tags: Int64s) -> tuple[Reading | None, Int64s]:
+    """A text without the marks that part segments, as the rules read it, and the tags of the tokens left."""
+    is_kept = np.array([text[start:end] not in _PARTING for start, end in tokens], bool)
+    blank = text.translate(dict.fromkeys(map(ord, _PARTING), " "))
+    return (None if is_kept.all() else read(blank)), tags[is_kept]
+
+
+def _lessons(tokens: Tokens, tags: Sequence[Int64s], n_buckets: int) -> list[Lesson]:
+    """Tokens of texts and their tags to lessons; a text without tokens is none."""
     lessons = []
-    for number, (example, reading) in enumerate(read_as):
+    for number, own in enumerate(tags):
         lists = _features(tokens, number, n_buckets)
         if lists:
             starts = np.cumsum([0, *map(len, lists)])[:-1].astype(np.int64)
-            tags = tags_of(example, reading, tokens.spans(number), is_complete)
-            lessons.append(Lesson(np.concatenate(lists).astype(np.int64), starts, tags))
+            lessons.append(Lesson(np.concatenate(lists).astype(np.int64), starts, own))
     return lessons
 
 
@@ -83,8 +113,8 @@ def tags_of(example: Example, reading: Reading, tokens: Sequence[Span], is_compl
     free = [p for p in reading.pieces if p.segment and not _meets(p, own) and not _meets(p, unclear)]
     near = _near(example, free)
     own += [(p.start, p.end) for p in near]
-    own += [s for s in example.held if not _meet(s, own)]
-    unsure = [s for s in example.unsure if not _meet(s, own)]
+    own += [s for s in example.held if not meet(s, own)]
+    unsure = [s for s in example.unsure if not meet(s, own)]
     free = [p for p in free if p not in near and not _meets(p, own) and not _meets(p, unsure)]
     n_missing = example.n_labels - len(example.spans) - len(near)
     added = _as_many(example.text, reading, free, n_missing) if is_complete else None
@@ -147,11 +177,7 @@ def _likeness(left: str, right: str) -> float:
 
 
 def _meets(piece: Piece, spans: Sequence[Span]) -> bool:
-    return _meet((piece.start, piece.end), spans)
-
-
-def _meet(span: Span, spans: Sequence[Span]) -> bool:
-    return any(span[0] < end and start < span[1] for start, end in spans)
+    return meet((piece.start, piece.end), spans)
 
 
 def _as_many(text: str, reading: Reading, free: Sequence[Piece], n: int) -> list[Piece] | None:

@@ -24,6 +24,7 @@ from pipeline.parsing.marking import NAMES, NameMarks
 from pipeline.parsing.reading import Reading, read
 from pipeline.parsing.tagger import FIRST, INSIDE, TAGS, WEIGHTS_FILE, Tagger, allowed, best_tags
 from pipeline.training.loop import CHECKPOINT
+from pipeline.training.nameless import with_known_names
 from pipeline.training.parser import LabelFiles, ParserRecipe, train_parser
 from pipeline.training.spans import Example, HeldNames, Name, align, span_quality
 from pipeline.training.swapping import SpareNames, swapped
@@ -174,6 +175,8 @@ def test_what_is_wrong_with_the_input_is_one_line(labels: Path, registry: Path, 
         ("batch_size = 0\n", "batch_size must be 1 or more"),
         ("dropout = 1.0\n", "dropout must lie in"),
         ("complete_share = 2\n", "complete_share must lie in"),
+        ("bare_share = -0.1\n", "bare_share must lie in"),
+        ("caution = -1.0\n", "caution must be 0 or more"),
         ("x = [\n", "not valid TOML"),
     ],
 )
@@ -210,6 +213,20 @@ def test_the_network_gives_the_logits_that_numpy_gives() -> None:
     ]
     # The table is kept in one byte a number.
     np.testing.assert_allclose(np.concatenate(found), expected[layout.rows], atol=0.02)
+
+
+def test_caution_is_what_the_loss_adds_to_the_logit_of_an_organisation() -> None:
+    torch = pytest.importorskip("torch")
+    from pipeline.training.tagger_network import Network
+
+    texts = ["Dept. of Physics, University of Oxford, UK", "CNRS, University of Porto, Portugal"]
+    batch = lessons_of([Example(t, 1, ()) for t in texts], 1 << RECIPE.bucket_bits, True)
+    still = replace(RECIPE, feature_dropout=0, dropout=0, caution=0)
+    plain, cautious = Network(still), Network(replace(still, caution=0.5))
+    assert plain.loss(batch) != cautious.loss(batch)
+    with torch.no_grad():
+        plain.weights["bias_out"][FIRST] += 0.5
+    assert plain.loss(batch).item() == pytest.approx(cautious.loss(batch).item())
 
 
 def tokens(texts: list[str]) -> Tokens:
@@ -400,6 +417,45 @@ def test_what_was_set_aside_by_organisation_is_not_taken_for_none() -> None:
         found[bool(held)] = by_word(text, tags.tolist())
     assert found[False]["Zarquon"] not in (FIRST, INSIDE)
     assert (found[True]["Zarquon"], found[True]["Trust"]) == (FIRST, INSIDE)
+
+
+def test_a_label_that_the_registry_lacks_is_a_known_name_beside_the_others() -> None:
+    text = "Faculty of Law, Zarquon Trust, ZQNX, University of Porto, Portugal"
+    names = {
+        "porto": [Name(("university", "of", "porto"), False)],
+        "zarquon": [Name(("zarquon", "trust"), False), Name(("law",), False)],
+        "zqnx": [Name(("zqnx",), True)],
+    }
+    at = text.index("University")
+    porto = ((at, at + len("University of Porto")),)
+
+    def named(n: int, names: dict[str, list[Name]], *lacking: tuple[Name, ...]) -> list[str]:
+        (found,) = with_known_names([Example(text, n, (porto,), lacking)], names)
+        assert found.n_labels == n and found.spans[0] == porto
+        assert len(found.spans) + len(found.lacking) == n
+        return [text[a:b] for own in found.spans[1:] for a, b in own]
+
+    assert named(3, names, (), ()) == ["Zarquon Trust", "ZQNX"]
+    # One of the two is no label's, and nothing tells which.
+    assert named(2, names, ()) == []
+    # What the registry holds is called otherwise; the other label is found.
+    called = tuple(names["zqnx"])
+    assert named(3, {"zarquon": names["zarquon"]}, called, ()) == ["Zarquon Trust"]
+    assert named(2, names, called) == []
+
+
+def test_texts_without_commas_teach_the_same_tags() -> None:
+    text = "Faculty of Law, CNRS, University of Porto, Portugal"
+    spans = tuple(((text.index(n), text.index(n) + len(n)),) for n in ("CNRS", "University of Porto"))
+    found = [Example(text, 2, spans), Example("University of Porto", 1, (((0, 19),),))]
+    with_marks, one, bare = lessons_of(found, 1 << RECIPE.bucket_bits, True, np.array([True, True]))
+    (own,) = lessons_of(found[:1], 1 << RECIPE.bucket_bits, True)
+    assert own.tags.tolist() == with_marks.tags.tolist()
+    # The second has no comma to lose.
+    assert len(one.tags) == 3
+    is_word = [w not in ",;" for w in re.findall(r"\w+|,", text)]
+    assert bare.tags.tolist() == with_marks.tags[is_word].tolist()
+    assert len(bare.starts) == sum(is_word)
 
 
 def test_a_label_is_looked_for_by_what_is_spelt_like_it() -> None:
