@@ -269,8 +269,9 @@ def _segments(reading: Reading, start: int, end: int) -> list[Segment]:
             return [piece.segment]
     text = reading.text[start:end]
     is_aside = reading.text[:start].rstrip().endswith(("(", "["))
-    if not compare(text) or (is_aside and any(text in s.acronyms for s in reading.segments)):
-        # The acronym in parentheses behind a name is no second organisation.
+    has_letter = any(map(str.isalpha, text))
+    if not has_letter or (is_aside and any(text in s.acronyms for s in reading.segments)):
+        # Neither a number nor the acronym in parentheses behind a name is a second organisation.
         return []
     position = next((p.segment.position for p in reading.pieces if p.segment and p.end > start), 0.0)
     return [classify(Part(text), 0)[0]._replace(text=text, position=position)]

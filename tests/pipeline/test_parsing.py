@@ -105,6 +105,13 @@ def test_an_acronym_in_parentheses_belongs_to_its_organization() -> None:
     assert mention.organization == "Karlsruhe Institute of Technology"
 
 
+def test_a_number_is_no_organization() -> None:
+    reading = read("Dept 1033, University of Place, Lyon")
+    assert reading is not None
+    found = with_tagged(reading, [(5, 9), (11, 30)], NameMarks.load())
+    assert [s.text for s in found.chosen] == ["University of Place"]
+
+
 def test_fifty_organizations_in_one_string() -> None:
     names = [f"University of Place{chr(65 + i // 26)}{chr(97 + i % 26)}" for i in range(50)]
     assert len(parse_text("; ".join(names), ParsingSettings(model="rules"))) == 50
