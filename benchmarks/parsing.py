@@ -93,9 +93,8 @@ def script_of(text: str) -> str:
 
 
 def country_group(text: str) -> str:
-    """The country that the string names, in a few groups."""
-    codes = {m.country_code for m in parse_text(text, ParsingSettings(model="rules"))}
-    code = next(iter(codes), None)
+    """The country of the string's main organisation, in a few groups."""
+    code = next((m.country_code for m in parse_text(text, ParsingSettings(model="rules"))), None)
     groups = {"FR": "France", "US": "United States", "CN": "China", None: "none named"}
     return groups.get(code, "others")
 
