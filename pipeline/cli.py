@@ -127,11 +127,11 @@ def _ending_cleanly() -> Iterator[None]:
 
 
 def _ending_signals() -> list[signal.Signals]:
-    """The signals that ask the process to end, those that it is told to ignore left out."""
+    """The signals that ask the process to end, but those that it ignores, or that Python does not handle."""
     if threading.current_thread() is not threading.main_thread():
         return []
     known = [getattr(signal, n) for n in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, n)]
-    return [number for number in known if signal.getsignal(number) != signal.SIG_IGN]
+    return [number for number in known if signal.getsignal(number) not in (signal.SIG_IGN, None)]
 
 
 def _stop(message: str, code: int) -> None:

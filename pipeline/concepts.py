@@ -36,7 +36,8 @@ def _acronym_names() -> dict[str, str]:
 @lru_cache(maxsize=500_000)
 def _concept(token: str) -> tuple[str, ...]:
     if token[0] == "0" and token.isdecimal():
-        token = token.lstrip("0") or "0"  # `Univ Paris 06`
+        # A nought before a number tells nothing: `Univ Paris 06` is Paris 6.
+        token = token.lstrip("0") or "0"
     known = _concepts().get(token)
     if known is not None:
         return tuple(known.split())

@@ -39,7 +39,7 @@ _CHUNK, _LEAST_FOR_PROCESSES = 4096, 200_000
 
 @dataclass(frozen=True)
 class CleaningSettings:
-    """Which repairs are made; characters and blanks are always brought to one form.
+    """Which repairs are made; characters, blanks and words stuck to a head word are always mended.
 
     Attributes:
         repair_encoding: mojibake and HTML entities.

@@ -116,7 +116,7 @@ def test_fifty_organizations_in_one_string() -> None:
     names = [f"University of Place{chr(65 + i // 26)}{chr(97 + i % 26)}" for i in range(50)]
     assert len(parse_text("; ".join(names), ParsingSettings(model="rules"))) == 50
     # What the tagger makes of names that nobody has, in a text far longer than any it was taught, may differ.
-    assert len(parse_text("; ".join(names))) >= 45
+    assert len(parse_text("; ".join(names))) >= 49
 
 
 def test_places_are_set_aside_with_the_reason() -> None:
